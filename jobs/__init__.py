@@ -1,0 +1,1 @@
+"""The ways to run shardscore: the command line and its exit codes."""

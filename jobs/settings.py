@@ -1,0 +1,98 @@
+"""From the command line, the environment and a TOML file to a `Job`, in that precedence.
+
+The command line and the environment reach us through Typer, as one set of values of which those
+not given are None. A TOML file's relative paths are relative to the file, so that a job can be
+run from anywhere; those of the command line are relative to the current folder.
+"""
+
+from __future__ import annotations
+
+import difflib
+import glob
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from pipeline.errors import ConfigError, ShardscoreError, UsageError
+from pipeline.job import Job
+from pipeline.storage.locate import has_scheme
+
+_PATHS = ("model", "input", "output")
+
+
+def job_from(given: dict[str, Any], config: Path | None) -> Job:
+    """Builds the job.
+
+    Args:
+        given: Values of the command line and the environment by the job's field; None: not given.
+        config: The TOML file, if there is one.
+
+    Raises:
+        UsageError: A value of the command line is wrong, or a needed one is missing.
+        ConfigError: The TOML file is wrong.
+    """
+    stored = {} if config is None else _read(config)
+    chosen = {name: value for name, value in given.items() if value is not None}
+    try:
+        return Job.model_validate({**stored, **chosen})
+    except ValidationError as error:
+        raise _explained(error, chosen, config) from error
+
+
+def _read(config: Path) -> dict[str, Any]:
+    try:
+        text = config.read_text(encoding="utf-8")
+        values = tomllib.loads(text)
+    except OSError as error:
+        raise ConfigError(f"the configuration cannot be read: {error.strerror}", path=str(config),
+                          hint="check the path of --config") from error
+    except ValueError as error:  # not UTF-8, or not TOML
+        raise ConfigError("the configuration is not TOML", path=str(config),
+                          received=str(error)) from error
+    unknown = sorted(set(values) - set(Job.model_fields))
+    if unknown:
+        close = difflib.get_close_matches(unknown[0], Job.model_fields, n=1)
+        raise ConfigError(
+            f"the configuration has an unknown key: {unknown[0]}", path=str(config),
+            expected=", ".join(Job.model_fields),
+            hint=f"did you mean {close[0]!r}?" if close else "remove it",
+        )
+    for name in _PATHS:
+        if name in values:
+            values[name] = _beside(config, values[name])
+    if isinstance(values.get("imports"), list):
+        values["imports"] = [
+            _beside(config, item) if str(item).endswith(".py") else item
+            for item in values["imports"]
+        ]
+    return values
+
+
+def _beside(config: Path, value: Any) -> Any:
+    if isinstance(value, list):
+        return [_beside(config, item) for item in value]
+    if not isinstance(value, str) or has_scheme(value):
+        return value
+    folder = config.absolute().parent
+    if glob.has_magic(value):
+        folder = Path(glob.escape(str(folder)))
+    return str(folder / value)
+
+
+def _explained(
+    error: ValidationError, chosen: dict[str, Any], config: Path | None
+) -> ShardscoreError:
+    first = error.errors()[0]
+    field = str(first["loc"][0]) if first["loc"] else ""
+    option = f"--{field.replace('_', '-')}" if field != "imports" else "--import"
+    if first["type"] == "missing":
+        return UsageError(f"{option} is missing", hint=f"give {option}, or {field} in the TOML file")
+    message = first["msg"].removeprefix("Value error, ")
+    received = None if not field else repr(chosen.get(field, first["input"]))
+    if not field or field in chosen:
+        return UsageError(f"{option if field else 'the options'}: {message}", received=received)
+    return ConfigError(
+        f"the value of {field} is wrong", path=str(config), expected=message, received=received
+    )

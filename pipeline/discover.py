@@ -1,0 +1,169 @@
+"""From what the user names as input to a list of shards.
+
+Owns: which files of a folder or glob are shards, what each one's output will be called, and
+reading their footers. Does not know the model or what is published. A file that cannot be read is
+no reason to stop: it becomes a `FailedShard`, and the run reports it.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.errors import DataError, NoInputError, UsageError
+from pipeline.footer import parquet_errors, read_footer
+from pipeline.records import FailedShard, Shard
+from pipeline.storage import storage_at
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    import pyarrow as pa
+
+SUFFIXES = (".parquet", ".pq", ".parq")
+_FOOTER_THREADS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Discovery:
+    """What an input holds: shards sorted by name, and files that could not be read."""
+
+    shards: tuple[Shard, ...]
+    failed: tuple[FailedShard, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A file that is to be a shard: where it is, and its output's name."""
+
+    root: str
+    key: str
+    name: str
+    size: int
+    mtime_ns: int
+
+
+def discover(inputs: Iterable[str], output: str) -> Discovery:
+    """Lists the shards of the inputs and reads their footers.
+
+    Args:
+        inputs: Files, folders or globs.
+        output: The output folder; what lies in it is not input, even if it lies in an input.
+
+    Raises:
+        NoInputError: An input does not exist, or holds no Parquet file.
+        UsageError: Two files would publish to one name, or the output is an input.
+    """
+    found: dict[str, _Found] = {}
+    for address in inputs:
+        for file in _files(address, output):
+            other = found.setdefault(file.name, file)
+            if (other.root, other.key) != (file.root, file.key):
+                raise UsageError(
+                    f"two shards would publish to one name: {file.name}",
+                    received=f"{other.root}/{other.key}\n{file.root}/{file.key}",
+                    hint="give their common folder as input, or score them to two outputs",
+                )
+    ordered = [found[name] for name in sorted(found)]
+    schemas: dict[bytes, pa.Schema] = {}
+    with ThreadPoolExecutor(_FOOTER_THREADS) as pool:
+        results = list(pool.map(_described, ordered))
+    shards: list[Shard] = []
+    failed: list[FailedShard] = []
+    for result in results:
+        if isinstance(result, FailedShard):
+            failed.append(result)
+            continue
+        # A hundred thousand shards of one lake have one schema: keep one copy of it.
+        schema = schemas.setdefault(result.schema.serialize().to_pybytes(), result.schema)
+        shards.append(_with_schema(result, schema))
+    return Discovery(tuple(shards), tuple(failed))
+
+
+def _files(address: str, output: str) -> Iterator[_Found]:
+    storage = storage_at(address)
+    path = Path(storage.url)
+    if path == Path(output).absolute():
+        raise UsageError("the output is one of the inputs", path=str(path))
+    if path.is_dir():
+        found = list(_below(str(path), output))
+    elif path.is_file():
+        stat = path.stat()
+        yield _Found(str(path.parent), path.name, path.name, stat.st_size, stat.st_mtime_ns)
+        return
+    elif glob.has_magic(address):
+        found = list(_matching(address, output))
+    else:
+        raise NoInputError(
+            "the input does not exist", path=address,
+            hint="check the path; --input takes a file, a folder or a quoted glob",
+        )
+    if not found:
+        raise NoInputError(
+            "the input holds no Parquet file", path=address,
+            expected=f"files that end with {', '.join(SUFFIXES)}; names that begin with _ or . "
+            "are passed over",
+        )
+    yield from found
+
+
+def _below(root: str, output: str) -> Iterator[_Found]:
+    for info in storage_at(root).list():
+        if _is_shard(info.name) and not _inside(f"{root}/{info.name}", output):
+            yield _Found(root, info.name, info.name, info.size, info.mtime_ns)
+
+
+def _matching(pattern: str, output: str) -> Iterator[_Found]:
+    parts = Path(pattern).absolute().parts
+    plain = next(i for i, part in enumerate(parts) if glob.has_magic(part))
+    root = str(Path(*parts[:plain]))
+    for match in sorted(glob.glob(pattern, recursive=True)):
+        path = Path(match).absolute()
+        name = path.relative_to(root).as_posix()
+        if path.is_file() and not _hidden(name) and not _inside(str(path), output):
+            stat = path.stat()
+            yield _Found(root, name, name, stat.st_size, stat.st_mtime_ns)
+
+
+def _is_shard(name: str) -> bool:
+    return name.endswith(SUFFIXES) and not _hidden(name)
+
+
+def _hidden(name: str) -> bool:
+    return any(part.startswith(("_", ".")) for part in name.split("/"))
+
+
+def _inside(path: str, folder: str) -> bool:
+    return path.startswith(str(Path(folder).absolute()) + os.sep)
+
+
+def _described(file: _Found) -> Shard | FailedShard:
+    path = f"{file.root}/{file.key}"
+    try:
+        metadata, digest = read_footer(storage_at(file.root), file.key)
+        with parquet_errors(path):
+            schema = metadata.schema.to_arrow_schema().remove_metadata()
+    except DataError as error:
+        return FailedShard(file.name, path, error)
+    return Shard(
+        name=file.name,
+        root=file.root,
+        key=file.key,
+        size=file.size,
+        mtime_ns=file.mtime_ns,
+        rows=metadata.num_rows,
+        footer_sha256=digest,
+        schema=schema,
+    )
+
+
+def _with_schema(shard: Shard, schema: pa.Schema) -> Shard:
+    if shard.schema is schema:
+        return shard
+    from dataclasses import replace
+
+    return replace(shard, schema=schema)

@@ -1,0 +1,132 @@
+"""What a Parquet file says of itself: reading footers, and the note that ours carry.
+
+Owns two things: reading a file's footer with one small read and a digest of its bytes, and
+`Provenance`, the note by which a published file proves whose it is. A published file is the
+commit, so this note is the ledger: which job, which input, how many rows went where.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.errors import CorruptShardError, StorageError
+from pipeline.records import RowCounts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pipeline.storage import Storage
+
+PROVENANCE_KEY = b"shardscore"
+_TAIL = 64 * 1024
+_MAGIC = b"PAR1"
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """The note in the footer of each file that a job publishes.
+
+    Attributes:
+        fingerprint: The job's identity.
+        model_sha256: The model's digest.
+        input: The input shard's identity.
+        counts: Where its rows went.
+        method: Keras' method that scored it.
+        batch_size: Rows a batch.
+        format: Version of the note.
+    """
+
+    fingerprint: str
+    model_sha256: str
+    input: dict[str, Any]
+    counts: RowCounts
+    method: str
+    batch_size: int
+    format: int = 1
+
+    def encoded(self) -> dict[bytes, bytes]:
+        """The note as Parquet key-value metadata; equal notes give equal bytes."""
+        text = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        return {PROVENANCE_KEY: text.encode()}
+
+    @classmethod
+    def of(cls, metadata: pq.FileMetaData) -> Provenance | None:
+        """The note in a file's footer, or None if another program wrote the file."""
+        note = (metadata.metadata or {}).get(PROVENANCE_KEY)
+        if note is None:
+            return None
+        try:
+            fields = json.loads(note)
+            return cls(**{**fields, "counts": RowCounts(**fields["counts"])})
+        except (ValueError, TypeError, KeyError):
+            return None
+
+
+@contextmanager
+def parquet_errors(path: str) -> Iterator[None]:
+    """Turns pyarrow's errors on reading into ours.
+
+    pyarrow raises OSError both for a disk that fails, which has an errno, and for bytes that do
+    not decode, which has none.
+    """
+    try:
+        yield
+    except pa.ArrowException as error:
+        raise corrupt(path, _first_line(error)) from error
+    except OSError as error:
+        if error.errno:
+            raise StorageError(
+                f"reading failed: {error.strerror or error}", path=path,
+                hint="check the disk or mount, then run again",
+            ) from error
+        raise corrupt(path, _first_line(error)) from error
+
+
+def corrupt(path: str, received: str) -> CorruptShardError:
+    """The error for a file that is not what its footer or its name promises."""
+    return CorruptShardError(
+        "not a readable Parquet file",
+        path=path,
+        received=received,
+        hint="write the shard again or take it out of the input; the others are scored",
+    )
+
+
+def read_footer(storage: Storage, name: str) -> tuple[pq.FileMetaData, str]:
+    """A Parquet file's metadata, and the SHA-256 of its footer's bytes.
+
+    Raises:
+        CorruptShardError: The file is no Parquet file, or is truncated.
+        NotFoundError: There is no such file.
+        StorageError: It could not be read.
+    """
+    path = f"{storage.url}/{name}"
+    with parquet_errors(path), storage.open_input(name) as file:
+        size = file.size()
+        if size < 12:
+            raise corrupt(path, f"{size} bytes, less than any Parquet file has")
+        file.seek(max(0, size - _TAIL))
+        tail = file.read()
+        if tail[-4:] != _MAGIC:
+            raise corrupt(path, f"the file ends with {tail[-4:]!r}, not with {_MAGIC!r}: truncated?")
+        (length,) = struct.unpack("<I", tail[-8:-4])
+        if length + 12 > size:
+            raise corrupt(path, f"a footer of {length} bytes in a file of {size}")
+        if length + 8 > len(tail):
+            file.seek(size - length - 8)
+            tail = file.read()
+        digest = hashlib.sha256(tail[-8 - length : -8]).hexdigest()
+        with pq.ParquetFile(file, pre_buffer=False) as parquet:
+            return parquet.metadata, digest
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

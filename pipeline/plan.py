@@ -1,0 +1,148 @@
+"""PURE: from shards, and what is published of them, to the work that is left.
+
+No function here touches a file, a clock or a model; each is a function from records to records.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pipeline.errors import ChangedInputError, OutputMismatchError
+from pipeline.records import FailedShard, Shard, WorkUnit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from pipeline.footer import Provenance
+
+GROUP_BATCHES = 4
+"""Small shards share a call of `predict()` up to this many full batches' worth of rows: the call
+keeps all its output, so this bounds memory; it costs some 100 ms, so one shard a call is slow."""
+
+GROUP_SHARDS = 512
+"""…and up to this many shards, whose columns wait in memory for the call to end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How the shards of an input stand, given an output.
+
+    Attributes:
+        done: Published by this job from this very input.
+        pending: Not published.
+        changed: Published from a file that has changed since.
+    """
+
+    done: tuple[Shard, ...]
+    pending: tuple[Shard, ...]
+    changed: tuple[FailedShard, ...]
+
+
+def standing(
+    shards: Iterable[Shard],
+    published: Mapping[str, Provenance | None],
+    fingerprint: str,
+    output: str,
+) -> Standing:
+    """Compares shards with what is published.
+
+    Args:
+        shards: The input.
+        published: Final name → the note in that file's footer, None if it has none.
+        fingerprint: The job's.
+        output: The output's address, for messages.
+
+    Raises:
+        OutputMismatchError: A file under a final name was written by another job or program.
+    """
+    done: list[Shard] = []
+    pending: list[Shard] = []
+    changed: list[FailedShard] = []
+    for shard in shards:
+        if shard.name not in published:
+            pending.append(shard)
+            continue
+        note = published[shard.name]
+        path = f"{output}/{shard.name}"
+        if note is None or note.fingerprint != fingerprint:
+            raise foreign_output(path, note, fingerprint)
+        if note.input == shard.identity:
+            done.append(shard)
+        else:
+            changed.append(FailedShard(shard.name, shard.path, changed_input(shard, note, path)))
+    return Standing(tuple(done), tuple(pending), tuple(changed))
+
+
+def foreign_output(path: str, note: Provenance | None, fingerprint: str) -> OutputMismatchError:
+    """The error for a file in our place that is not ours."""
+    received = (
+        "a file that shardscore did not write" if note is None
+        else f"a file of the job {note.fingerprint[:12]}"
+    )
+    return OutputMismatchError(
+        "the output holds a file of another job",
+        path=path,
+        expected=f"nothing, or a file of the job {fingerprint[:12]}",
+        received=received,
+        hint="choose another --output, or move that file away",
+    )
+
+
+def changed_input(shard: Shard, note: Provenance, path: str) -> ChangedInputError:
+    """The error for a shard that is no longer what its published file was made from."""
+    was, now = note.input, shard.identity
+    differing = [name for name in now if was.get(name) != now[name]]
+    return ChangedInputError(
+        "the shard has changed since it was scored",
+        path=shard.path,
+        expected=", ".join(f"{name} {was.get(name)}" for name in differing),
+        received=", ".join(f"{name} {now[name]}" for name in differing),
+        hint=f"restore the shard, or remove {path} to have it scored again",
+    )
+
+
+def work_units(
+    pending: Sequence[Shard], batch_size: int, small_shard_rows: int
+) -> tuple[WorkUnit, ...]:
+    """Cuts the pending shards into units: each big shard alone, neighbouring small ones together.
+
+    The units are a partition of `pending` in its order. A unit's rows are bounded by
+    GROUP_BATCHES batches (or by the one shard that is in it).
+    """
+    most_rows = GROUP_BATCHES * batch_size
+    units: list[WorkUnit] = []
+    group: list[Shard] = []
+    rows = 0
+
+    def close() -> None:
+        nonlocal rows
+        if group:
+            units.append(WorkUnit(tuple(group), small=True))
+            group.clear()
+            rows = 0
+
+    for shard in pending:
+        if shard.rows > small_shard_rows:
+            close()
+            units.append(WorkUnit((shard,), small=False))
+            continue
+        if rows + shard.rows > most_rows or len(group) == GROUP_SHARDS:
+            close()
+        group.append(shard)
+        rows += shard.rows
+    close()
+    return tuple(units)
+
+
+def listing(shards: Iterable[Shard]) -> bytes:
+    """The frozen listing of a plan, as it is stored: one JSON document."""
+    entries = [shard.identity for shard in shards]
+    return json.dumps({"format": 1, "shards": entries}, indent=0, sort_keys=True).encode()
+
+
+def plan_id(stored_listing: bytes) -> str:
+    """The name of a plan: equal listings have equal names."""
+    return hashlib.sha256(stored_listing).hexdigest()[:16]

@@ -1,0 +1,161 @@
+"""Preparation: from a survey to work units, by way of the model.
+
+Loads the model, binds its inputs to the columns, proves on the first rows that the methods agree,
+and so decides the job's identity. `begin` then claims the output for it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pipeline import ledger
+from pipeline.contract import Contract, broken, choose_columns, contracts
+from pipeline.errors import DataError
+from pipeline.job import JobIdentity, RunRecord, small_method
+from pipeline.model import load
+from pipeline.plan import standing, work_units
+from pipeline.probe import PROBE_ROWS, Proof, probe, zero_rows
+from pipeline.runtime import versions
+from pipeline.stream import read_batches
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pipeline.job import Job
+    from pipeline.model import LoadedModel
+    from pipeline.records import FailedShard, Shard, WorkUnit
+    from pipeline.survey import Survey
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A loaded model with all that is needed to score a job's pending shards with it.
+
+    Attributes:
+        model: The model.
+        identity: The job's identity.
+        proof: What the probe found.
+        contracts: Shard's name → how shards of its schema are scored.
+        units: The work, in order.
+    """
+
+    model: LoadedModel
+    identity: JobIdentity
+    proof: Proof
+    contracts: dict[str, Contract]
+    units: tuple[WorkUnit, ...]
+
+
+def prepare(survey: Survey) -> tuple[Prepared | None, list[FailedShard]]:
+    """Prepares the pending shards of a job.
+
+    Returns:
+        What is needed to score them, None if none of them can be scored; and those that cannot.
+
+    Raises:
+        ModelError: The model cannot be loaded, or its methods cannot be proved to agree.
+        StorageError: Reading failed.
+    """
+    job, record, pending = survey.job, survey.record, survey.standing.pending
+    model = load(job.model, job.imports, survey.model_sha256)
+    try:
+        chosen = (
+            choose_columns(model.signature, job, pending)
+            if record is None
+            else record.identity.binding
+        )
+    except DataError as error:
+        return None, [broken(shard, error) for shard in pending]
+    bound, failed = contracts(model.signature, chosen, job, pending, None)
+    if not bound:
+        return None, failed
+    proof = _prove(survey, model, bound)
+    bound, failed = contracts(model.signature, chosen, job, pending, proof.schema)
+    identity = identify(survey, model, chosen, proof)
+    units = work_units(
+        [shard for shard in pending if shard.name in bound],
+        identity.batch_size,
+        identity.small_shard_rows,
+    )
+    if not units:
+        return None, failed
+    return Prepared(model, identity, proof, bound, units), failed
+
+
+def begin(survey: Survey, prepared: Prepared) -> str:
+    """Claims the output: creates run.json, or proves that the one there is this job's.
+
+    Returns:
+        The id of the frozen plan.
+
+    Raises:
+        OutputMismatchError: The output is another job's.
+        StorageError: It cannot be written.
+    """
+    identity = prepared.identity
+    record = survey.record or ledger.create_record(
+        survey.output,
+        RunRecord(
+            identity=identity,
+            asked_features=survey.job.features,
+            asked_inputs=survey.job.inputs,
+            probe=prepared.proof.note,
+            created_with=versions(),
+        ),
+    )
+    ours, theirs = identity.model_dump(), record.identity.model_dump()
+    ledger.refuse_mismatch(
+        survey.output,
+        {n: (str(theirs[n]), str(ours[n])) for n in ours if ours[n] != theirs[n]},
+    )
+    done = survey.standing.done
+    notes = ledger.notes(survey.output, [shard.name for shard in done]) if not survey.record else {}
+    standing(done, notes, identity.fingerprint, survey.output.url)
+    return ledger.freeze_plan(survey.output, survey.found.shards)
+
+
+def batch_size(job: Job, recorded: JobIdentity | None, model: LoadedModel) -> int:
+    """The batch size: what the output was begun with, what was asked for, or the automatic one."""
+    if recorded is not None:
+        return recorded.batch_size
+    return model.signature.batch_size() if job.batch_size == "auto" else job.batch_size
+
+
+def identify(
+    survey: Survey, model: LoadedModel, chosen: Mapping[str, Sequence[str]], proof: Proof
+) -> JobIdentity:
+    """The identity of a job, all decisions made."""
+    job = survey.job
+    size = batch_size(job, survey.record and survey.record.identity, model)
+    return JobIdentity(
+        model_sha256=survey.model_sha256,
+        code_sha256=survey.code_sha256,
+        binding={name: tuple(columns) for name, columns in chosen.items()},
+        keep=job.keep,
+        batch_size=size,
+        small_shard_rows=size if job.small_shard_rows is None else job.small_shard_rows,
+        method=proof.method,
+        small_method=small_method(job.method),
+        on_bad_row=job.on_bad_row,
+        predictions=proof.schema.described(),
+    )
+
+
+def _prove(survey: Survey, model: LoadedModel, bound: Mapping[str, Contract]) -> Proof:
+    """Probes the model on the first shard that has a good row."""
+    choice = survey.job.method if survey.record is None else survey.record.identity.method
+    for shard in survey.standing.pending:
+        if shard.name in bound and (features := _first_rows(shard, bound[shard.name])):
+            return probe(model, features, choice)
+    return zero_rows(model, choice)
+
+
+def _first_rows(shard: Shard, contract: Contract) -> tuple[object, ...] | None:
+    batches = read_batches(shard, contract.binding, (), PROBE_ROWS, fail_on_bad=False)
+    try:
+        return next((batch.features for batch in batches if batch.good_rows), None)
+    except DataError:
+        return None  # it fails again when its turn comes, and is reported then
+    finally:
+        batches.close()

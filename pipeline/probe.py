@@ -1,0 +1,233 @@
+"""The probe: before the first shard, proof on the user's own rows that the methods agree.
+
+The first rows are scored by `predict()`, by `predict_on_batch()` and by the compiled step.
+Whatever streams must give what `predict()` gives: the same structure, leading dimensions, types
+and values. Also a row's prediction must not depend on the rows beside it, or no batch size could
+be right. What cannot be proved is refused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.errors import ModelError, ShardscoreError
+from pipeline.predictions import Array, PredictionSchema, schema_of
+from pipeline.runtime import tensorflow
+from pipeline.scorers import call_predict, call_step, model_raised
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pipeline.job import MethodChoice
+    from pipeline.model import LoadedModel
+    from pipeline.records import Method
+
+PROBE_ROWS = 256
+
+# Same rows in a batch of the same size: only the last bits may differ. Other batch sizes change
+# the order of additions, and a 16-bit model rounds each step to three decimal digits.
+_SAME_BATCH = 1e-5
+_OTHER_BATCH = 1e-3
+_OTHER_BATCH_16_BIT = 1e-1
+_FEW = 0.02
+"""Share of values that may differ between batch sizes: an argmax can tip over a last bit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What the probe found.
+
+    Attributes:
+        method: How big shards are streamed.
+        schema: The prediction columns.
+        note: One line for people.
+    """
+
+    method: Method
+    schema: PredictionSchema
+    note: str
+
+
+def probe(model: LoadedModel, features: Sequence[Array], choice: MethodChoice) -> Proof:
+    """Scores the same rows by each method and decides which one streams.
+
+    Args:
+        model: The model.
+        features: One array per input, of at most PROBE_ROWS good rows.
+        choice: The method that the user named, or `auto`.
+
+    Raises:
+        ModelError: `predict()` fails, disagrees with itself, or makes rows depend on each other;
+            or the method that the user named disagrees with it.
+    """
+    rows = len(features[0])
+    truth = _predict(model, features)
+    for name, array in truth.items():
+        if array.ndim == 0 or len(array) != rows:
+            raise ModelError(
+                "predict() does not return one prediction a row", path=model.path, column=name,
+                expected=f"shape ({rows}, …) for {rows} rows", received=f"shape {array.shape}",
+            )
+    schema = schema_of(truth)
+    _refuse_dependent_rows(model, features, truth)
+    complaint = _complaint(model, features, "predict_on_batch", truth)
+    if choice == "predict":
+        return Proof("predict", schema, f"predict() as asked, proved on {rows} rows")
+    if complaint is None and choice != "predict_step":
+        return Proof(
+            "predict_on_batch", schema,
+            f"predict_on_batch() gives what predict() gives on {rows} rows",
+        )
+    if choice == "predict_on_batch":
+        raise _disagreement(model, "predict_on_batch", complaint or "")
+    if (step_complaint := _complaint(model, features, "predict_step", truth)) is not None:
+        _refuse_random(model, features, truth)
+        raise _disagreement(model, "the compiled predict_step", step_complaint)
+    if choice == "predict_step":
+        return Proof("predict_step", schema, f"predict_step as asked, proved on {rows} rows")
+    return Proof(
+        "predict_step", schema,
+        f"predict_on_batch() would be wrong ({complaint}): it wraps its input in a tuple, which "
+        "this model's predict_step does not unpack; streaming through the compiled step instead",
+    )
+
+
+def zero_rows(model: LoadedModel, choice: MethodChoice) -> Proof:
+    """The proof where no shard has a single good row: the shape of the predictions, of no rows.
+
+    Raises:
+        ModelError: The model cannot score zero rows.
+    """
+    features = [
+        np.empty((0, *(d or 1 for d in spec.shape)),
+                 object if spec.dtype == "string" else spec.dtype)
+        for spec in model.signature.inputs
+    ]
+    method: Method = "predict_step" if choice == "auto" else choice
+    try:
+        schema = schema_of(call_step(model, "predict_step", _element(model, features)))
+    except ShardscoreError:
+        raise
+    except Exception as error:
+        raise ModelError(
+            "no shard has a row to score, and the model does not say what it would return",
+            path=model.path, received=f"{type(error).__name__}: {error}",
+        ) from error
+    return Proof(method, schema, "no row to prove the methods on")
+
+
+def _predict(model: LoadedModel, features: Sequence[Array]) -> dict[str, Array]:
+    dataset = tensorflow().data.Dataset.from_tensors(_element(model, features))
+    try:
+        return call_predict(model, dataset)
+    except ShardscoreError as error:
+        raise error.with_path(model.path) from error.__cause__
+    # A model, or a step of the user's, raises whatever it likes.
+    except Exception as error:
+        raised = model_raised(error, model.path, 0, len(features[0]))
+        raise ModelError(
+            "predict() fails on the first rows", path=model.path,
+            expected="; ".join(str(spec) for spec in model.signature.inputs),
+            received=raised.received,
+            hint="check with `plan` which columns feed which input",
+        ) from error
+
+
+def _element(model: LoadedModel, features: Sequence[Array]) -> Any:
+    tf = tensorflow()
+    tensors = [
+        tf.convert_to_tensor(array, dtype=spec.dtype)
+        for array, spec in zip(features, model.signature.inputs, strict=True)
+    ]
+    return model.signature.pack(tensors)
+
+
+def _complaint(
+    model: LoadedModel, features: Sequence[Array], method: Method, truth: dict[str, Array]
+) -> str | None:
+    """Where a method differs from `predict()` on the same batch, in words; None if nowhere."""
+    try:
+        outputs = call_step(model, method, _element(model, features))
+    # To raise is one way to disagree.
+    except Exception as error:
+        return f"it raises {type(error).__name__}"
+    if list(outputs) != list(truth):
+        return f"outputs {', '.join(outputs)} instead of {', '.join(truth)}"
+    for name, array in outputs.items():
+        right = truth[name]
+        if array.shape != right.shape or array.dtype != right.dtype:
+            return (f"{name}: {array.dtype} {array.shape} instead of "
+                    f"{right.dtype} {right.shape}")
+        if not _close(array, right, _SAME_BATCH).all():
+            return f"{name}: other values"
+    return None
+
+
+def _refuse_dependent_rows(
+    model: LoadedModel, features: Sequence[Array], truth: dict[str, Array]
+) -> None:
+    rows = len(features[0])
+    part = rows // 2
+    if part == 0:
+        return
+    alone = _predict(model, [array[:part] for array in features])
+    tolerance = _OTHER_BATCH_16_BIT if _sixteen_bit(model) else _OTHER_BATCH
+    for name, array in truth.items():
+        other = alone.get(name)
+        if other is not None and other.shape == array[:part].shape:
+            wrong = ~_close(other, array[:part], tolerance)
+            if wrong.mean() <= _FEW:
+                continue
+        _refuse_random(model, features, truth)
+        raise ModelError(
+            "a row's prediction depends on the rows that share its batch", path=model.path,
+            column=name,
+            expected=f"the first {part} rows scored alone as among {rows}",
+            received="other shapes" if other is None or other.shape != array[:part].shape
+            else f"{wrong.mean():.0%} of the values differ",
+            hint="look for statistics over the batch, or padding without a mask, in the model",
+        )
+
+
+def _refuse_random(
+    model: LoadedModel, features: Sequence[Array], truth: dict[str, Array]
+) -> None:
+    again = _predict(model, features)
+    for name, array in truth.items():
+        if again[name].shape != array.shape or not _close(again[name], array, _SAME_BATCH).all():
+            raise ModelError(
+                "predict() gives other values when it is called again on the same rows",
+                path=model.path, column=name,
+                expected="a model whose predictions are a function of its input",
+                hint="look for dropout or sampling that is active outside training",
+            )
+
+
+def _close(one: Array, other: Array, tolerance: float) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    if one.dtype.kind not in "fc":
+        return np.asarray(one == other)
+    scale = np.maximum(1.0, np.abs(other.astype(np.float64)))
+    if one.dtype.itemsize <= 2:
+        tolerance = max(tolerance, 1e-2)
+    with np.errstate(invalid="ignore"):
+        near = np.abs(one.astype(np.float64) - other.astype(np.float64)) <= tolerance * scale
+    same = (one == other) | (np.isnan(one) & np.isnan(other))
+    return np.asarray(near | same)
+
+
+def _sixteen_bit(model: LoadedModel) -> bool:
+    return any(
+        str(getattr(layer, "compute_dtype", "")).endswith("float16")
+        for layer in model.keras._flatten_layers()
+    )
+
+
+def _disagreement(model: LoadedModel, method: str, complaint: str) -> ModelError:
+    return ModelError(
+        f"{method} does not give what predict() gives", path=model.path,
+        expected="the same structure, shapes and values", received=complaint,
+        hint="choose --method auto or --method predict_step",
+    )

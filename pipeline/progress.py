@@ -1,0 +1,182 @@
+"""What is shown while a run goes on: a live bar on a terminal, steady lines elsewhere.
+
+Owns the `Observer` protocol, by which a run tells where it is, and its three forms. Rows are the
+unit of progress: footers say exactly how many there are, so the time left is rows left over rows
+a second.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from pipeline.records import Outcome
+
+INTERVAL_SECONDS = 10.0
+
+
+class Observer(Protocol):
+    """What a run tells about itself."""
+
+    def event(self, name: str, text: str, **facts: Any) -> None:
+        """Something worth a line: what it is called, in words, and its facts."""
+
+    def begin(self, *, rows: int, shards: int) -> None:
+        """Scoring begins: that much is to do."""
+
+    def advance(self, rows: int) -> None:
+        """That many more rows were scored or set aside."""
+
+    def shard(self, outcome: Outcome) -> None:
+        """A shard is finished, one way or the other."""
+
+    def end(self) -> None:
+        """Nothing more will come."""
+
+
+def observer_for(log_format: str, *, quiet: bool, stream: TextIO | None = None) -> Observer:
+    """The observer for `--log-format` and the kind of stream that standard error is."""
+    out = stream or sys.stderr
+    if log_format == "json":
+        return Lines(out, as_json=True, quiet=quiet)
+    if quiet or log_format == "text" or not out.isatty():
+        return Lines(out, as_json=False, quiet=quiet)
+    return Bar(out)
+
+
+class Lines:
+    """Log lines at a steady interval, as text or as JSON objects. Quiet: problems alone."""
+
+    def __init__(self, out: TextIO, *, as_json: bool, quiet: bool) -> None:
+        self._out = out
+        self._as_json = as_json
+        self._quiet = quiet
+        self._rows = self._shards = self._done_rows = self._done_shards = 0
+        self._begun = self._last = time.monotonic()
+
+    def event(self, name: str, text: str, **facts: Any) -> None:
+        if self._quiet and facts.get("level", "info") == "info":
+            return
+        self._line(name, text, facts)
+
+    def begin(self, *, rows: int, shards: int) -> None:
+        self._rows, self._shards = rows, shards
+        self._begun = self._last = time.monotonic()
+
+    def advance(self, rows: int) -> None:
+        self._done_rows += rows
+        now = time.monotonic()
+        if now - self._last >= INTERVAL_SECONDS:
+            self._last = now
+            self._progress(now)
+
+    def shard(self, outcome: Outcome) -> None:
+        self._done_shards += 1
+        if outcome.error is not None:
+            self._line(
+                "shard_failed", f"shard {outcome.shard} failed\n{outcome.error}",
+                {"level": "error", "shard": outcome.shard, "error": outcome.error.message,
+                 **outcome.error.facts},
+            )
+
+    def end(self) -> None:
+        pass
+
+    def _progress(self, now: float) -> None:
+        if self._quiet:
+            return
+        speed = self._done_rows / max(1e-9, now - self._begun)
+        left = (self._rows - self._done_rows) / max(1e-9, speed)
+        text = (
+            f"{self._done_rows:,} of {self._rows:,} rows "
+            f"({self._done_rows / max(1, self._rows):.0%}), {speed:,.0f} rows/s, "
+            f"{self._done_shards} of {self._shards} shards, {left:.0f} s left"
+        )
+        self._line("progress", text, {
+            "rows_done": self._done_rows, "rows": self._rows, "shards_done": self._done_shards,
+            "shards": self._shards, "rows_per_second": round(speed, 1),
+            "seconds_left": round(left, 1),
+        })
+
+    def _line(self, name: str, text: str, facts: dict[str, Any]) -> None:
+        moment = datetime.now(UTC).isoformat(timespec="seconds")
+        if self._as_json:
+            level = facts.pop("level", "info")
+            record = {"time": moment, "level": level, "event": name, "message": text, **facts}
+            self._out.write(json.dumps(record, default=str) + "\n")
+        else:
+            self._out.write(f"{moment} {text}\n")
+        self._out.flush()
+
+
+class Bar:
+    """A live bar on a terminal, with lines above it for what is worth one."""
+
+    def __init__(self, out: TextIO) -> None:
+        from rich.console import Console
+
+        self._console = Console(file=out, highlight=False, soft_wrap=True)
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+        self._shards = self._done_shards = 0
+
+    def event(self, name: str, text: str, **facts: Any) -> None:  # noqa: ARG002 - the name is for machines
+        style = {"warning": "yellow", "error": "red"}.get(facts.get("level", "info"))
+        self._console.print(text, style=style, markup=False)
+
+    def begin(self, *, rows: int, shards: int) -> None:
+        from rich.progress import (
+            BarColumn,
+            Progress,
+            TaskProgressColumn,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+
+        self._shards = shards
+        self._bar = Progress(
+            BarColumn(bar_width=None),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[count]} rows"),
+            TextColumn("{task.fields[speed]} rows/s"),
+            TextColumn("{task.fields[shards]} shards"),
+            TimeRemainingColumn(compact=True),
+            console=self._console,
+            transient=True,
+            speed_estimate_period=60,
+        )
+        self._task = self._bar.add_task("", total=rows, **self._fields(0, None))
+        self._bar.start()
+
+    def advance(self, rows: int) -> None:
+        if self._bar is None or self._task is None:
+            return
+        task = self._bar.tasks[0]
+        self._bar.update(
+            self._task, advance=rows, **self._fields(int(task.completed) + rows, task.speed)
+        )
+
+    def shard(self, outcome: Outcome) -> None:
+        self._done_shards += 1
+        if outcome.error is not None:
+            self.event(
+                "shard_failed", f"shard {outcome.shard} failed\n{outcome.error}", level="error"
+            )
+
+    def end(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def _fields(self, done: int, speed: float | None) -> dict[str, str]:
+        return {
+            "count": f"{done:,}",
+            "speed": "…" if speed is None else f"{speed:,.0f}",
+            "shards": f"{self._done_shards}/{self._shards}",
+        }

@@ -1,0 +1,126 @@
+"""The dead-letter file of a shard: the rows that could not be scored, and why.
+
+It holds all of the shard's columns, so that a mended copy of it can be scored like any shard, and
+three of ours: the row's number in the shard, the column at fault and the reason. It is written as
+the rows are found, in memory set by the batch. It is published before the predictions, whose
+publication is the commit; until then whatever has its name is a left-over and may be replaced.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, suppress
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.storage.local import translated
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from pipeline.footer import Provenance
+    from pipeline.records import Batch, Shard
+    from pipeline.storage import Staged, Storage
+
+FOLDER = "_shardscore/quarantine"
+ROW_COLUMN = "quarantine_row"
+COLUMN_COLUMN = "quarantine_column"
+REASON_COLUMN = "quarantine_reason"
+
+_OURS = [
+    pa.field(ROW_COLUMN, pa.int64()),
+    pa.field(COLUMN_COLUMN, pa.string()),
+    pa.field(REASON_COLUMN, pa.string()),
+]
+_GROUP_ROWS = 8192
+
+
+def dead_letter_name(shard: str) -> str:
+    """Name of a shard's dead-letter file in the output."""
+    return f"{FOLDER}/{shard}"
+
+
+class DeadLetters:
+    """Writes a shard's dead-letter file; there is none if no row is bad.
+
+    Args:
+        output: Where to publish.
+        shard: The shard.
+    """
+
+    def __init__(self, output: Storage, shard: Shard) -> None:
+        self._output = output
+        self._shard = shard
+        self._path = f"{output.url}/{dead_letter_name(shard.name)}"
+        self._exit = ExitStack()
+        self._staged: Staged | None = None
+        self._parquet: pq.ParquetWriter | None = None
+        self._pending: list[pa.RecordBatch] = []
+        self._pending_rows = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._parquet is not None and self._parquet.is_open:
+            with suppress(OSError):  # the disk is full or gone; the file goes in any case
+                self._parquet.close()
+        self._exit.__exit__(kind, error, trace)
+
+    def add(self, original: pa.RecordBatch, batch: Batch) -> None:
+        """Takes the bad rows of a batch.
+
+        Args:
+            original: All columns of all rows of the batch.
+            batch: The batch, which says which rows are bad and why.
+        """
+        assert batch.good is not None, "a batch without bad rows has nothing to quarantine"
+        rows = original.filter(pa.array(np.logical_not(batch.good)))
+        # A mended dead-letter file that is scored again carries our columns of the last time.
+        rows = rows.drop_columns([f.name for f in _OURS if f.name in rows.schema.names])
+        ours = [
+            pa.array([bad.row for bad in batch.bad], pa.int64()),
+            pa.array([bad.column for bad in batch.bad], pa.string()),
+            pa.array([bad.reason for bad in batch.bad], pa.string()),
+        ]
+        schema = pa.schema([*rows.schema, *_OURS])
+        self._pending.append(pa.RecordBatch.from_arrays([*rows.columns, *ours], schema=schema))
+        self._pending_rows += len(batch.bad)
+        if self._pending_rows >= _GROUP_ROWS:
+            self._flush()
+
+    def publish(self, note: Provenance) -> None:
+        """Publishes what was added, if anything was."""
+        self._flush()
+        if self._staged is None or self._parquet is None:
+            self._output.delete(dead_letter_name(self._shard.name))
+            return
+        with translated(self._path):
+            self._parquet.add_key_value_metadata(note.encoded())
+            self._parquet.close()
+        self._staged.replace()
+
+    def _flush(self) -> None:
+        if not self._pending:
+            return
+        table = pa.Table.from_batches(self._pending)
+        if self._staged is None:
+            self._staged = self._exit.enter_context(
+                self._output.stage(dead_letter_name(self._shard.name))
+            )
+            with translated(self._path):
+                self._parquet = pq.ParquetWriter(
+                    self._staged.path, table.schema, compression="zstd"
+                )
+        assert self._parquet is not None
+        with translated(self._path):
+            self._parquet.write_table(table)
+        self._pending = []
+        self._pending_rows = 0

@@ -1,0 +1,191 @@
+"""The three ways to score, one for each of Keras' prediction methods.
+
+A `Scorer` turns batches into scored batches, in order, one for one. `PredictOnBatch` and
+`PredictStep` hold one batch at a time. `Predict` runs Keras' own loop, which keeps all its output
+until it ends, so it is given a bounded number of batches a call.
+
+`predict_on_batch(x)` hands the model's step the tuple `(x,)`, `predict()` hands it `x`. A step
+that unpacks as Keras' own does sees no difference; one that takes its argument for the features
+gives wrong shapes without an error. `PredictStep` calls the compiled step with what `predict()`
+would hand it. Which one streams is decided by `pipeline.probe`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pipeline.errors import ScoringError, ShardscoreError
+from pipeline.predictions import Array, PredictionSchema, flatten
+from pipeline.records import Batch, ScoredBatch
+from pipeline.stream import BatchStream
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pipeline.model import LoadedModel
+    from pipeline.records import Method
+
+BATCHES_A_CALL = 16
+"""Batches of a big shard that one call of `predict()` takes, where the user asked for it."""
+
+
+class Scorer(Protocol):
+    """One way to score.
+
+    Attributes:
+        method: Keras' method that it calls.
+    """
+
+    method: Method
+
+    def score(
+        self, source: Iterator[Batch], count: int, *, together: bool
+    ) -> Iterator[ScoredBatch]:
+        """Scores `count` batches of `source`, in order.
+
+        Args:
+            source: The batches.
+            count: How many.
+            together: Whether they are few and small enough to share one call.
+
+        Raises:
+            ScoringError: The model raised, or its outputs do not fit the rows.
+            ShardscoreError: What reading the batches raised.
+        """
+
+
+def scorer_for(method: Method, model: LoadedModel, schema: PredictionSchema) -> Scorer:
+    """The scorer of a method."""
+    if method == "predict":
+        return Predict(model, schema)
+    return Streaming(method, model, schema)
+
+
+def call_step(model: LoadedModel, method: Method, tensors: Any) -> dict[str, Array]:
+    """Scores one batch by `predict_on_batch` or by the compiled step.
+
+    Returns:
+        Column → array, (rows, …).
+    """
+    keras_model = model.keras
+    if method == "predict_on_batch":
+        outputs = keras_model.predict_on_batch(_as_array_argument(model, tensors))
+    else:
+        keras_model.make_predict_function()
+        outputs = _as_numpy(keras_model.predict_function([tensors]))
+    return flatten(outputs, model.signature.output_names)
+
+
+def call_predict(model: LoadedModel, dataset: Any) -> dict[str, Array]:
+    """Scores a dataset by `predict()`, which must not be empty."""
+    with warnings.catch_warnings():
+        # How many batches have a good row is known at the end alone; Keras finds that odd.
+        warnings.filterwarnings("ignore", message="Your input ran out of data")
+        outputs = model.keras.predict(dataset, verbose=0)
+    return flatten(outputs, model.signature.output_names)
+
+
+def _as_array_argument(model: LoadedModel, tensors: Any) -> Any:
+    # A dataset's element wraps a list of inputs once; the method's argument is the bare list.
+    return tensors[0] if model.signature.structure == "list" else tensors
+
+
+def _as_numpy(outputs: Any) -> Any:
+    if isinstance(outputs, dict):
+        return {name: _as_numpy(value) for name, value in outputs.items()}
+    if isinstance(outputs, (list, tuple)):
+        return [_as_numpy(value) for value in outputs]
+    return outputs if hasattr(outputs, "row_splits") else outputs.numpy()
+
+
+class Streaming:
+    """`predict_on_batch()`, or the compiled `predict_step`: one batch in, one batch out."""
+
+    def __init__(self, method: Method, model: LoadedModel, schema: PredictionSchema) -> None:
+        self.method = method
+        self._model = model
+        self._schema = schema
+
+    def score(
+        self, source: Iterator[Batch], count: int, *, together: bool  # noqa: ARG002
+    ) -> Iterator[ScoredBatch]:
+        stream = BatchStream(source, count, self._model.signature)
+        for batch, tensors in stream.scored_pairs():
+            yield ScoredBatch(batch, self._predictions(batch, tensors))
+
+    def _predictions(self, batch: Batch, tensors: Any) -> tuple[Any, ...]:
+        if tensors is None:
+            return self._schema.empty()
+        try:
+            outputs = call_step(self._model, self.method, tensors)
+            return self._schema.to_arrow(list(outputs.values()), batch.good_rows)
+        except ShardscoreError as error:
+            raise error.with_path(batch.shard.path) from error.__cause__
+        # A model, or a step of the user's, raises whatever it likes.
+        except Exception as error:
+            raise model_raised(error, batch.shard.path, batch.start, batch.rows) from error
+
+
+class Predict:
+    """`predict()`, a bounded number of batches a call."""
+
+    method: Method = "predict"
+
+    def __init__(self, model: LoadedModel, schema: PredictionSchema) -> None:
+        self._model = model
+        self._schema = schema
+
+    def score(
+        self, source: Iterator[Batch], count: int, *, together: bool
+    ) -> Iterator[ScoredBatch]:
+        a_call = count if together else BATCHES_A_CALL
+        for first in range(0, count, a_call):
+            yield from self._call(source, min(a_call, count - first))
+
+    def _call(self, source: Iterator[Batch], count: int) -> Iterator[ScoredBatch]:
+        # predict() fails on a dataset that yields nothing: read up to the first good row.
+        leading: list[Batch] = []
+        for batch in islice(source, count):
+            leading.append(batch)
+            if batch.good_rows:
+                break
+        else:
+            yield from (ScoredBatch(batch, self._schema.empty()) for batch in leading)
+            return
+        stream = BatchStream(chain(leading, source), count, self._model.signature)
+        try:
+            outputs = list(call_predict(self._model, stream.dataset).values())
+        except Exception as error:
+            cause = stream.reading_error(error)
+            if cause is not error:
+                raise cause from None
+            raise model_raised(error, leading[0].shard.path, leading[0].start, None) from error
+        yield from self._split(stream.all_batches(), outputs)
+
+    def _split(self, batches: list[Batch], outputs: list[Array]) -> Iterator[ScoredBatch]:
+        expected = sum(batch.good_rows for batch in batches)
+        for array in outputs:
+            if len(array) != expected:
+                raise ScoringError(
+                    "predict() returned another number of rows than it was given",
+                    path=batches[0].shard.path, expected=f"{expected} rows",
+                    received=f"shape {array.shape}",
+                )
+        start = 0
+        for batch in batches:
+            stop = start + batch.good_rows
+            parts = [array[start:stop] for array in outputs]
+            yield ScoredBatch(batch, self._schema.to_arrow(parts, batch.good_rows))
+            start = stop
+
+
+def model_raised(error: Exception, path: str, start: int, rows: int | None) -> ScoringError:
+    """The error for a model that raised, naming the rows it was given."""
+    first = (str(error).strip().splitlines() or [""])[0]
+    where = f"rows {start} to {start + rows - 1}" if rows else f"rows from {start} on"
+    return ScoringError(
+        f"the model raised on {where}", path=path, received=f"{type(error).__name__}: {first}",
+        hint="score these rows by hand to see the whole error; the other shards are scored",
+    )

@@ -1,0 +1,107 @@
+"""What a storage must do, in words and as a protocol. One conformance suite tests them all.
+
+Names are relative, with `/` between their parts; no part is empty, `.` or `..`. A storage:
+
+* never shows a partial object under a final name, to any reader, at any moment;
+* has create-if-absent: of any number of creators of one name exactly one succeeds, and the
+  others get `AlreadyExistsError`, with nothing of theirs left behind;
+* is durable: when `create`, `replace` or `publish` has returned, the object survives a crash;
+* raises only errors of `pipeline.errors`, each naming the object's full address.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, Self
+
+from pipeline.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from types import TracebackType
+
+    import pyarrow as pa
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """One object of a listing: its name, its size in bytes, its mtime in ns since the epoch."""
+
+    name: str
+    size: int
+    mtime_ns: int
+
+
+class Staged(Protocol):
+    """An object being written under no final name yet. Leaving its `with` block discards it.
+
+    Attributes:
+        path: A local file to write to. It exists, empty, and is closed.
+    """
+
+    path: Path
+
+    def publish(self) -> None:
+        """Makes the file durable and gives it its final name.
+
+        Raises:
+            AlreadyExistsError: The name is taken; what is there was not touched.
+        """
+
+    def replace(self) -> None:
+        """Makes the file durable and puts it in the place of whatever has the final name."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+
+class Storage(Protocol):
+    """A tree of objects under one address.
+
+    Attributes:
+        url: The address, for messages and for `storage_at`.
+    """
+
+    url: str
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """The objects below a folder, sorted by name; none if there is no such folder."""
+
+    def open_input(self, name: str) -> pa.NativeFile:
+        """Opens an object for reading at random places. Raises NotFoundError."""
+
+    def read(self, name: str) -> bytes:
+        """A small object, whole. Raises NotFoundError."""
+
+    def create(self, name: str, data: bytes) -> None:
+        """Creates a small object. Raises AlreadyExistsError."""
+
+    def replace(self, name: str, data: bytes) -> None:
+        """Puts a small object in the place of whatever has that name, atomically."""
+
+    def delete(self, name: str) -> None:
+        """Removes an object; it is no error if there is none."""
+
+    def stage(self, name: str) -> Staged:
+        """Begins an object of any size."""
+
+    def sweep(self) -> int:
+        """Removes what dead writers left staged; returns how many files that was."""
+
+
+def checked_name(name: str) -> str:
+    """`name`, if it is one that stays below the storage's root.
+
+    Raises:
+        UsageError: It does not.
+    """
+    if not name or any(part in {"", ".", ".."} for part in name.split("/")) or "\0" in name:
+        raise UsageError(f"{name!r} is not a name inside a storage")
+    return name

@@ -1,0 +1,233 @@
+"""Storage on a local disk (or anything mounted like one).
+
+The order of writes, which makes a final name appear only whole and durable:
+
+    write STAGING/x → fsync x → link x to the final name, without replacing → unlink x
+    → fsync the folder of the final name (and of each folder that was made for it)
+
+`link` fails if the name exists, atomically, so it is the create-if-absent. Staged files live in
+one folder below the root whose name begins with `_`, where no reader of the data set looks. Each
+is held by a lock of its writer; one that nobody holds was left by a writer that died, and `sweep`
+removes it. After a failed fsync the file is given up, never synced again: the kernel may have
+dropped the pages that it could not write.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import secrets
+import socket
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import pyarrow as pa
+
+from pipeline.errors import AlreadyExistsError, NotFoundError, StorageError
+from pipeline.storage.base import ObjectInfo, checked_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+
+STAGING = "_shardscore/staging"
+
+_HINTS = {
+    errno.ENOSPC: "make room on the disk, then run again: it continues where it stopped",
+    errno.EDQUOT: "the disk quota is used up; make room, then run again",
+    errno.EACCES: "check the permissions of the file and of the folders above it",
+    errno.EPERM: "check the permissions of the file and of the folders above it",
+    errno.EROFS: "the file system is mounted read-only; choose another output",
+    errno.ENOTDIR: "a part of the path is a file; choose another path",
+    errno.EXDEV: "the folders of the output must lie on one file system",
+    errno.ENAMETOOLONG: "the file system cannot hold a name that long; rename the shard",
+}
+
+
+@contextmanager
+def translated(path: Path | str) -> Iterator[None]:
+    """Turns the operating system's errors into ours, naming `path`."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise NotFoundError("no such file or folder", path=str(path)) from error
+    except FileExistsError as error:
+        raise AlreadyExistsError("already exists", path=str(path)) from error
+    except OSError as error:
+        reason = error.strerror or str(error)
+        hint = _HINTS.get(error.errno or 0)
+        raise StorageError(f"storage failed: {reason}", path=str(path), hint=hint) from error
+
+
+class LocalStorage:
+    """A folder. It is made when first written to."""
+
+    def __init__(self, root: str | Path) -> None:
+        self._root = Path(root).absolute()
+        self.url = str(self._root)
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        base = self._root / prefix if prefix else self._root
+        with translated(base):
+            yield from sorted(self._walk(base), key=lambda info: info.name)
+
+    def _walk(self, base: Path) -> Iterator[ObjectInfo]:
+        if not base.is_dir():
+            return
+        folders = [str(base)]
+        skip = len(str(self._root)) + 1
+        while folders:
+            try:
+                entries = list(os.scandir(folders.pop()))
+            except FileNotFoundError:
+                continue  # removed while we looked
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+                    continue
+                try:
+                    if entry.is_file():
+                        stat = entry.stat()
+                        yield ObjectInfo(entry.path[skip:], stat.st_size, stat.st_mtime_ns)
+                except FileNotFoundError:
+                    continue
+
+    def open_input(self, name: str) -> pa.NativeFile:
+        path = self._path(name)
+        with translated(path):
+            return pa.OSFile(str(path), "rb")
+
+    def read(self, name: str) -> bytes:
+        path = self._path(name)
+        with translated(path):
+            return path.read_bytes()
+
+    def create(self, name: str, data: bytes) -> None:
+        with self.stage(name) as staged:
+            staged.write(data)
+            staged.publish()
+
+    def replace(self, name: str, data: bytes) -> None:
+        with self.stage(name) as staged:
+            staged.write(data)
+            staged.replace()
+
+    def delete(self, name: str) -> None:
+        path = self._path(name)
+        with translated(path):
+            try:
+                path.unlink()
+            except (FileNotFoundError, NotADirectoryError):
+                return
+            _sync_folder(path.parent)
+
+    def stage(self, name: str) -> LocalStaged:
+        return LocalStaged(self._root, self._path(name))
+
+    def sweep(self) -> int:
+        folder = self._root / STAGING
+        removed = 0
+        with translated(folder):
+            if not folder.is_dir():
+                return 0
+            for path in folder.glob(f"{_host()}-*.tmp"):
+                with suppress(FileNotFoundError), path.open("rb") as file:
+                    if _try_lock(file.fileno()):
+                        path.unlink()
+                        removed += 1
+        return removed
+
+    def _path(self, name: str) -> Path:
+        return self._root / checked_name(name)
+
+
+class LocalStaged:
+    """A file in the staging folder, locked by this process until it is published or discarded."""
+
+    def __init__(self, root: Path, final: Path) -> None:
+        self._root = root
+        self._final = final
+        folder = root / STAGING
+        with translated(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            self.path, self._lock = _locked_file(folder)
+
+    def write(self, data: bytes) -> None:
+        """Writes a small object."""
+        with translated(self._final):
+            self.path.write_bytes(data)
+
+    def publish(self) -> None:
+        with translated(self._final):
+            os.fsync(self._lock)
+            made = _make_folders(self._final.parent)
+            os.link(self.path, self._final)
+            self.path.unlink()
+            _sync_folder(self._final.parent)
+            for folder in made:
+                _sync_folder(folder.parent)
+
+    def replace(self) -> None:
+        with translated(self._final):
+            os.fsync(self._lock)
+            made = _make_folders(self._final.parent)
+            self.path.replace(self._final)
+            _sync_folder(self._final.parent)
+            for folder in made:
+                _sync_folder(folder.parent)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        # The lock goes last: until then no sweep takes the file for a dead writer's.
+        with suppress(OSError):
+            self.path.unlink(missing_ok=True)
+        os.close(self._lock)
+
+
+def _locked_file(folder: Path) -> tuple[Path, int]:
+    """A new file in the staging folder and the handle that holds its lock."""
+    while True:
+        # The name says nothing of the final one, which may be as long as a name can be.
+        path = folder / f"{_host()}-{os.getpid()}-{secrets.token_hex(8)}.tmp"
+        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o644)
+        # Between its creation and its lock a sweep may take the file for a dead writer's.
+        if _try_lock(handle) and path.exists():
+            return path, handle
+        os.close(handle)
+
+
+def _make_folders(folder: Path) -> list[Path]:
+    """Makes a folder and those above it; returns the ones that were missing."""
+    missing = [f for f in (folder, *folder.parents) if not f.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    return missing
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _try_lock(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _host() -> str:
+    # Locks are only known to hold within one machine, so each sweeps only what it left itself.
+    return "".join(c for c in socket.gethostname() if c.isalnum() or c in "-.")[:64] or "host"

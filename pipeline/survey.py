@@ -1,0 +1,77 @@
+"""The survey: all that is known of a job before its model is loaded. Made without TensorFlow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pipeline import ledger
+from pipeline.discover import Discovery, discover
+from pipeline.job import disagreements
+from pipeline.model import digest_imports, digest_model
+from pipeline.plan import Standing, standing
+from pipeline.storage import Storage, storage_at
+
+if TYPE_CHECKING:
+    from pipeline.job import Job, RunRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """A job, its input and its output, as they stand.
+
+    Attributes:
+        job: The job.
+        output: Where it publishes.
+        model_sha256: Digest of its model.
+        code_sha256: Digest of the modules that it imports.
+        record: The output's run.json, or None if the output has not been begun.
+        found: The input.
+        standing: How the shards stand.
+    """
+
+    job: Job
+    output: Storage
+    model_sha256: str
+    code_sha256: str
+    record: RunRecord | None
+    found: Discovery
+    standing: Standing
+
+    @property
+    def shards(self) -> int:
+        """Shards of the input, readable or not."""
+        return len(self.found.shards) + len(self.found.failed)
+
+
+def survey(job: Job) -> Survey:
+    """Looks at a job's model file, input and output.
+
+    Raises:
+        ModelError: There is no such model, or it is not the one that the job names.
+        OutputMismatchError: The output belongs to another job.
+        NoInputError: There is nothing to score.
+        UsageError: Two shards would publish to one name.
+    """
+    output = storage_at(job.output)
+    model_sha256 = digest_model(job.model, job.model_sha256)
+    code_sha256 = digest_imports(job.imports)
+    record = ledger.read_record(output)
+    if record is not None:
+        ledger.refuse_mismatch(output, disagreements(job, model_sha256, code_sha256, record))
+    found = discover(job.input, job.output)
+    return Survey(
+        job, output, model_sha256, code_sha256, record, found, _standing(output, record, found)
+    )
+
+
+def _standing(output: Storage, record: RunRecord | None, found: Discovery) -> Standing:
+    there = ledger.published(output)
+    notes = ledger.notes(output, [s.name for s in found.shards if s.name in there])
+    if record is not None:
+        fingerprint = record.identity.fingerprint
+    else:
+        # Without run.json the files alone say whose they are. That they are this job's is checked
+        # again when its identity is known, before anything is published.
+        fingerprint = next((note.fingerprint for note in notes.values() if note is not None), "")
+    return standing(found.shards, notes, fingerprint, output.url)
