@@ -11,11 +11,12 @@ import os
 import signal
 import sys
 import traceback
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+from itertools import pairwise
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from jobs import options as opt  # noqa: TC001 - Typer reads the annotations at run time
 from jobs.exit_codes import ExitCode, of_error, of_report
 from pipeline.errors import ShardscoreError, StoppedError
 
@@ -40,102 +41,25 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Model = Annotated[
-    str | None,
-    typer.Option("--model", envvar="SHARDSCORE_MODEL", metavar="PATH",
-                 help="The model: a .keras, .h5 or .hdf5 file."),
-]
-ModelSha256 = Annotated[
-    str | None,
-    typer.Option(envvar="SHARDSCORE_MODEL_SHA256", metavar="HEX",
-                 help="Refuse a model file with another digest."),
-]
-Import = Annotated[
-    list[str] | None,
-    typer.Option("--import", envvar="SHARDSCORE_IMPORT", metavar="MODULE",
-                 help="Module, or .py file, that registers the model's own classes. Repeatable."),
-]
-Input = Annotated[
-    list[str] | None,
-    typer.Option("--input", "-i", envvar="SHARDSCORE_INPUT", metavar="PATH",
-                 help="File, folder or quoted glob of Parquet shards. Repeatable."),
-]
-Output = Annotated[
-    str | None,
-    typer.Option("--output", "-o", envvar="SHARDSCORE_OUTPUT", metavar="DIR",
-                 help="Folder of the predictions: a file for each shard, of the same name."),
-]
-Config = Annotated[
-    Path | None,
-    typer.Option("--config", "-c", envvar="SHARDSCORE_CONFIG", metavar="TOML",
-                 help="Job file; options and variables take precedence over it."),
-]
-Features = Annotated[
-    list[str] | None,
-    typer.Option(envvar="SHARDSCORE_FEATURES", metavar="COLUMN",
-                 help="Columns (names or globs, in order) of a model with one input. Repeatable."),
-]
-Keep = Annotated[
-    list[str] | None,
-    typer.Option(envvar="SHARDSCORE_KEEP", metavar="COLUMN",
-                 help="Columns to carry along: names or globs, or unused (those the model does "
-                 "not read; the default), all, none. Repeatable."),
-]
-BatchSize = Annotated[
-    str | None,
-    typer.Option(envvar="SHARDSCORE_BATCH_SIZE", metavar="N|auto",
-                 help="Rows a batch. auto (the default) follows from the model's inputs."),
-]
-SmallShardRows = Annotated[
-    int | None,
-    typer.Option(envvar="SHARDSCORE_SMALL_SHARD_ROWS", metavar="N", min=0,
-                 help="Shards of at most N rows go to predict(). Default: the batch size."),
-]
-Method = Annotated[
-    Literal["auto", "predict_on_batch", "predict", "predict_step"] | None,
-    typer.Option(envvar="SHARDSCORE_METHOD",
-                 help="Keras' method that scores. auto (the default): predict_on_batch() where it "
-                 "is proved right, predict() for small shards."),
-]
-OnBadRow = Annotated[
-    Literal["fail", "null", "quarantine"] | None,
-    typer.Option(envvar="SHARDSCORE_ON_BAD_ROW",
-                 help="A row that cannot be scored: fail its shard (the default), keep it with "
-                 "null predictions, or move it to the dead-letter file."),
-]
-LogFormat = Annotated[
-    Literal["auto", "text", "json"],
-    typer.Option(envvar="SHARDSCORE_LOG_FORMAT",
-                 help="Standard error: auto is a progress bar on a terminal, else text."),
-]
-FailFast = Annotated[
-    bool, typer.Option("--fail-fast", envvar="SHARDSCORE_FAIL_FAST",
-                       help="End the run at the first shard that fails.")
-]
-Quiet = Annotated[
-    bool, typer.Option("--quiet", "-q", envvar="SHARDSCORE_QUIET", help="Show problems alone.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
-
 
 @app.command(epilog="Example: shardscore score --model m.keras -i data/ -o out/")
 def score(
-    model: Model = None,
-    input_: Input = None,
-    output: Output = None,
-    config: Config = None,
-    model_sha256: ModelSha256 = None,
-    import_: Import = None,
-    features: Features = None,
-    keep: Keep = None,
-    batch_size: BatchSize = None,
-    small_shard_rows: SmallShardRows = None,
-    method: Method = None,
-    on_bad_row: OnBadRow = None,
-    fail_fast: FailFast = False,
-    log_format: LogFormat = "auto",
-    quiet: Quiet = False,
-    as_json: AsJson = False,
+    model: opt.Model = None,
+    input_: opt.Input = None,
+    output: opt.Output = None,
+    config: opt.Config = None,
+    model_sha256: opt.ModelSha256 = None,
+    import_: opt.Import = None,
+    features: opt.Features = None,
+    keep: opt.Keep = None,
+    batch_size: opt.BatchSize = None,
+    small_shard_rows: opt.SmallShardRows = None,
+    method: opt.Method = None,
+    on_bad_row: opt.OnBadRow = None,
+    fail_fast: opt.FailFast = False,
+    log_format: opt.LogFormat = "auto",
+    quiet: opt.Quiet = False,
+    as_json: opt.AsJson = False,
 ) -> None:
     """Score what is not scored yet. Run it again to continue after any interruption."""
     from jobs.settings import job_from
@@ -152,8 +76,11 @@ def score(
     if as_json:
         print(json.dumps(reports.as_json(report), indent=1))
     elif log_format == "json":
-        observer.event("finished", reports.summary(report).splitlines()[0],
-                       report=reports.as_json(report, shards=False))
+        observer.event(
+            "finished",
+            reports.summary(report).splitlines()[0],
+            report=reports.as_json(report, shards=False),
+        )
     elif not quiet:
         print(reports.summary(report))
     if report.error is not None:
@@ -163,24 +90,27 @@ def score(
 
 @app.command(epilog="Example: shardscore plan --config job.toml --json")
 def plan(
-    model: Model = None,
-    input_: Input = None,
-    output: Output = None,
-    config: Config = None,
-    model_sha256: ModelSha256 = None,
-    import_: Import = None,
-    features: Features = None,
-    keep: Keep = None,
-    batch_size: BatchSize = None,
-    small_shard_rows: SmallShardRows = None,
-    method: Method = None,
-    on_bad_row: OnBadRow = None,
+    model: opt.Model = None,
+    input_: opt.Input = None,
+    output: opt.Output = None,
+    config: opt.Config = None,
+    model_sha256: opt.ModelSha256 = None,
+    import_: opt.Import = None,
+    features: opt.Features = None,
+    keep: opt.Keep = None,
+    batch_size: opt.BatchSize = None,
+    small_shard_rows: opt.SmallShardRows = None,
+    method: opt.Method = None,
+    on_bad_row: opt.OnBadRow = None,
     with_model: Annotated[
-        bool, typer.Option("--with-model/--no-model",
-                           help="Load the model and check each shard's columns against it.")
+        bool,
+        typer.Option(
+            "--with-model/--no-model",
+            help="Load the model and check each shard's columns against it.",
+        ),
     ] = True,
-    log_format: LogFormat = "auto",
-    as_json: AsJson = False,
+    log_format: opt.LogFormat = "auto",
+    as_json: opt.AsJson = False,
 ) -> None:
     """Say what `score` would do, and find what would go wrong, without reading a row."""
     from jobs.settings import job_from
@@ -197,10 +127,12 @@ def plan(
 @app.command(epilog="Example: shardscore status out/ --json")
 def status(
     output: Annotated[
-        str, typer.Argument(envvar="SHARDSCORE_OUTPUT", metavar="DIR",
-                            help="Folder of the predictions.")
+        str,
+        typer.Argument(
+            envvar="SHARDSCORE_OUTPUT", metavar="DIR", help="Folder of the predictions."
+        ),
     ],
-    as_json: AsJson = False,
+    as_json: opt.AsJson = False,
 ) -> None:
     """Tell how an output stands, from its storage alone."""
     from pipeline import preview
@@ -235,7 +167,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except ShardscoreError as error:
         code = of_error(error)
         _show(error, log_format)
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         code = ExitCode.BUG
         _show_bug(error, log_format)
     sys.exit(int(code or 0))
@@ -255,8 +187,11 @@ def _given(values: dict[str, Any]) -> dict[str, Any]:
                 f"{named['batch_size']!r} is neither a number nor auto", param_hint="--batch-size"
             ) from None
     # Typer gives an empty list for a repeatable option that was not given.
-    return {name: named[name] or None if isinstance(named[name], list) else named[name]
-            for name in Job.model_fields if name in named}
+    return {
+        name: named[name] or None if isinstance(named[name], list) else named[name]
+        for name in Job.model_fields
+        if name in named
+    }
 
 
 def _heed_signals(stop: Stop) -> None:
@@ -274,7 +209,7 @@ def _wanted_format(argv: list[str]) -> str:
     """`--log-format`, as far as it can be told before the command line is parsed."""
     if "--log-format=json" in argv:
         return "json"
-    for flag, value in zip(argv, argv[1:], strict=False):
+    for flag, value in pairwise(argv):
         if flag == "--log-format":
             return value
     return os.environ.get("SHARDSCORE_LOG_FORMAT", "auto")
@@ -292,23 +227,37 @@ def _show_usage(error: typer.TyperException, log_format: str) -> None:
     if log_format == "json":
         _json_line(ExitCode.USAGE, error.format_message(), "UsageError", {})
     else:
-        print(f"error: {error.format_message()}\n  to do:    see shardscore --help",
-              file=sys.stderr)
+        print(
+            f"error: {error.format_message()}\n  to do:    see shardscore --help", file=sys.stderr
+        )
 
 
 def _show_bug(error: Exception, log_format: str) -> None:
     if log_format == "json":
-        _json_line(ExitCode.BUG, f"{type(error).__name__}: {error}", "Bug",
-                   {"traceback": traceback.format_exc()})
+        _json_line(
+            ExitCode.BUG,
+            f"{type(error).__name__}: {error}",
+            "Bug",
+            {"traceback": traceback.format_exc()},
+        )
         return
     traceback.print_exc()
-    print("error: this is a bug of shardscore; nothing half-done was published\n"
-          "  to do:    report it with the lines above; running again is safe", file=sys.stderr)
+    print(
+        "error: this is a bug of shardscore; nothing half-done was published\n"
+        "  to do:    report it with the lines above; running again is safe",
+        file=sys.stderr,
+    )
 
 
 def _json_line(code: ExitCode, message: str, kind: str, facts: dict[str, Any]) -> None:
-    record = {"level": "error", "event": "error", "exit_code": int(code), "kind": kind,
-              "message": message, **facts}
+    record = {
+        "level": "error",
+        "event": "error",
+        "exit_code": int(code),
+        "kind": kind,
+        "message": message,
+        **facts,
+    }
     print(json.dumps(record), file=sys.stderr)
 
 

@@ -1,15 +1,15 @@
 """From an error, or a report, to the exit code. The one place that knows them (sysexits.h).
 
-    0    all is published, or there was nothing to do
-    64   usage: the command line asks for something that cannot be
-    65   input data broke the contract; the other shards are scored
-    66   there is no input
-    70   a bug of ours
-    73   the output belongs to another job
-    74   storage failed: try again
-    75   stopped with work left: run again to resume
-    78   the model or the configuration is wrong
-    130  stopped by Ctrl-C
+0    all is published, or there was nothing to do
+64   usage: the command line asks for something that cannot be
+65   input data broke the contract; the other shards are scored
+66   there is no input
+70   a bug of ours
+73   the output belongs to another job
+74   storage failed: try again
+75   stopped with work left: run again to resume
+78   the model or the configuration is wrong
+130  stopped by Ctrl-C
 """
 
 from __future__ import annotations

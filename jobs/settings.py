@@ -46,16 +46,21 @@ def _read(config: Path) -> dict[str, Any]:
         text = config.read_text(encoding="utf-8")
         values = tomllib.loads(text)
     except OSError as error:
-        raise ConfigError(f"the configuration cannot be read: {error.strerror}", path=str(config),
-                          hint="check the path of --config") from error
+        raise ConfigError(
+            f"the configuration cannot be read: {error.strerror}",
+            path=str(config),
+            hint="check the path of --config",
+        ) from error
     except ValueError as error:  # not UTF-8, or not TOML
-        raise ConfigError("the configuration is not TOML", path=str(config),
-                          received=str(error)) from error
+        raise ConfigError(
+            "the configuration is not TOML", path=str(config), received=str(error)
+        ) from error
     unknown = sorted(set(values) - set(Job.model_fields))
     if unknown:
         close = difflib.get_close_matches(unknown[0], Job.model_fields, n=1)
         raise ConfigError(
-            f"the configuration has an unknown key: {unknown[0]}", path=str(config),
+            f"the configuration has an unknown key: {unknown[0]}",
+            path=str(config),
             expected=", ".join(Job.model_fields),
             hint=f"did you mean {close[0]!r}?" if close else "remove it",
         )
@@ -88,7 +93,9 @@ def _explained(
     field = str(first["loc"][0]) if first["loc"] else ""
     option = f"--{field.replace('_', '-')}" if field != "imports" else "--import"
     if first["type"] == "missing":
-        return UsageError(f"{option} is missing", hint=f"give {option}, or {field} in the TOML file")
+        return UsageError(
+            f"{option} is missing", hint=f"give {option}, or {field} in the TOML file"
+        )
     message = first["msg"].removeprefix("Value error, ")
     received = None if not field else repr(chosen.get(field, first["input"]))
     if not field or field in chosen:

@@ -1,7 +1,7 @@
 """Binding: which column feeds which input of the model, checked before any row is read.
 
-Owns: choosing the columns (`resolve`), checking a shard's schema against them (`check`), and
-turning record batches into arrays (`Binding.extract`). Nothing is coerced in silence: each use of
+Owns: choosing the columns (`resolve`), and checking a shard's schema against them (`check`);
+`pipeline.extract` then converts the values. Nothing is coerced in silence: each use of
 a column is exact, or rounds floats and says so, or is checked value by value; a row whose value
 the input cannot hold is a bad row, named with its column and the value.
 
@@ -13,26 +13,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from pipeline.errors import ContractError
-from pipeline.records import BadRow
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pipeline.model import InputSpec, Signature
+    from pipeline.signature import InputSpec, Signature
 
-Array = np.ndarray[Any, Any]
-Mask = np.ndarray[Any, np.dtype[np.bool_]]
 Conversion = Literal["exact", "rounded", "checked"]
 
-_MANTISSA = {"float16": 11, "float32": 24, "float64": 53}
+MANTISSA = {"float16": 11, "float32": 24, "float64": 53}
+"""Bits of an integer that each float type holds exactly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,64 +69,6 @@ class Binding:
         """The columns that the model reads, each once."""
         return tuple(dict.fromkeys(use.column for bound in self.inputs for use in bound.uses))
 
-    def extract(
-        self, batch: pa.RecordBatch, start: int
-    ) -> tuple[tuple[Array, ...], Mask | None, tuple[BadRow, ...]]:
-        """Turns the rows of a batch into the model's inputs.
-
-        Args:
-            batch: Rows with at least the bound columns.
-            start: Number of the first row in its shard.
-
-        Returns:
-            One array per input, of the good rows only: (good, …); which rows are good, (rows,),
-            or None for all of them; and the bad rows in order.
-        """
-        faults = _Faults(batch.num_rows, start)
-        for bound in self.inputs:
-            for use in bound.uses:
-                _find_nulls(batch.column(use.column), use, bound.spec, faults)
-        present = faults.good
-        rows = batch if present is None else batch.filter(pa.array(present))
-        position = None if present is None else np.flatnonzero(present)
-        arrays = []
-        for bound in self.inputs:
-            parts = [
-                _converted(rows.column(use.column), use, bound.spec, faults, position)
-                for use in bound.uses
-            ]
-            arrays.append(_assembled(parts, bound.spec, rows.num_rows))
-        good = faults.good
-        if good is not present and good is not None:
-            kept = good if present is None else good[present]
-            arrays = [array[kept] for array in arrays]
-        return tuple(arrays), good, faults.rows()
-
-
-class _Faults:
-    """The bad rows of one batch, the first reason of each."""
-
-    def __init__(self, rows: int, start: int) -> None:
-        self.good: Mask | None = None
-        self._size = rows
-        self._start = start
-        self._found: dict[int, tuple[str, str]] = {}
-
-    def add(self, positions: Sequence[int] | Array, column: str, reasons: Any) -> None:
-        if len(positions) == 0:
-            return
-        good = np.ones(self._size, bool) if self.good is None else self.good.copy()
-        good[np.asarray(positions)] = False
-        self.good = good
-        for index, position in enumerate(positions):
-            self._found.setdefault(int(position), (column, reasons(index)))
-
-    def rows(self) -> tuple[BadRow, ...]:
-        return tuple(
-            BadRow(self._start + position, column, reason)
-            for position, (column, reason) in sorted(self._found.items())
-        )
-
 
 def resolve(
     signature: Signature,
@@ -158,7 +97,8 @@ def resolve(
     for name in wanted:
         if name not in names:
             raise ContractError(
-                f"the model has no input {name!r}", expected=", ".join(names),
+                f"the model has no input {name!r}",
+                expected=", ".join(names),
                 hint="correct the [inputs] table of the TOML",
             )
     return {spec.name: _columns_of(spec, schema, wanted, signature) for spec in signature.inputs}
@@ -211,9 +151,7 @@ def expand(patterns: Sequence[str], schema: pa.Schema, purpose: str) -> tuple[st
     return tuple(chosen)
 
 
-def check(
-    signature: Signature, chosen: Mapping[str, Sequence[str]], schema: pa.Schema
-) -> Binding:
+def check(signature: Signature, chosen: Mapping[str, Sequence[str]], schema: pa.Schema) -> Binding:
     """Checks a shard's schema against the chosen columns.
 
     Raises:
@@ -233,8 +171,10 @@ def _use_of(column: str, spec: InputSpec, schema: pa.Schema) -> ColumnUse:
     if len(places) != 1:
         word = "missing" if not places else "there twice"
         raise ContractError(
-            f"a column that the model reads is {word}", column=column,
-            expected=f"one column for {spec}", received="columns " + ", ".join(schema.names),
+            f"a column that the model reads is {word}",
+            column=column,
+            expected=f"one column for {spec}",
+            received="columns " + ", ".join(schema.names),
         )
     kind = schema.field(places[0]).type
     width = None
@@ -269,8 +209,10 @@ def _check_width(uses: Sequence[ColumnUse], spec: InputSpec) -> None:
 
 def _wrong_type(column: str, spec: InputSpec, kind: pa.DataType) -> ContractError:
     return ContractError(
-        "a column has a type that its input cannot take", column=column,
-        expected=f"values for {spec}", received=f"column {column}: {kind}",
+        "a column has a type that its input cannot take",
+        column=column,
+        expected=f"values for {spec}",
+        received=f"column {column}: {kind}",
         hint="convert the column when the shard is written, or bind another one",
     )
 
@@ -296,7 +238,7 @@ def _conversion(kind: pa.DataType, dtype: str) -> Conversion | None:
     source = np.dtype(kind.to_pandas_dtype())
     if target.kind == "f":
         bits = source.itemsize * 8 - (source.kind == "i")
-        return "exact" if bits <= _MANTISSA[dtype] else "checked"
+        return "exact" if bits <= MANTISSA[dtype] else "checked"
     return "exact" if np.can_cast(source, target) else "checked"
 
 
@@ -305,84 +247,10 @@ def _is_list(kind: pa.DataType) -> bool:
 
 
 def _list_width_fits(kind: pa.DataType, spec: InputSpec) -> bool:
-    if not _is_list(kind) or len(spec.shape) != 1 or _conversion(kind.value_type, spec.dtype) is None:
+    if (
+        not _is_list(kind)
+        or len(spec.shape) != 1
+        or _conversion(kind.value_type, spec.dtype) is None
+    ):
         return False
     return not pt.is_fixed_size_list(kind) or kind.list_size == spec.shape[0]
-
-
-def _find_nulls(column: pa.Array, use: ColumnUse, spec: InputSpec, faults: _Faults) -> None:
-    if column.null_count:
-        nulls = np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))
-        faults.add(nulls, use.column, lambda _: f"null in column {use.column!r}, read by the "
-                   f"model's input {spec.name!r}")
-    if use.width is None:
-        return
-    present = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
-    column = column.drop_null()
-    if not pt.is_fixed_size_list(use.type):
-        lengths = pc.list_value_length(column)
-        wrong = np.flatnonzero(pc.not_equal(lengths, use.width).to_numpy(zero_copy_only=False))
-        faults.add(
-            present[wrong], use.column,
-            lambda i: f"a list of {lengths[int(wrong[i])]} values in column {use.column!r}; the "
-            f"model's input takes {use.width}",
-        )
-    values = pc.list_flatten(column)
-    if values.null_count:
-        parents = pc.list_parent_indices(column).to_numpy(zero_copy_only=False)
-        holes = np.unique(parents[values.is_null().to_numpy(zero_copy_only=False)])
-        faults.add(
-            present[holes], use.column, lambda _: f"null inside the list of column {use.column!r}"
-        )
-
-
-def _converted(
-    column: pa.Array, use: ColumnUse, spec: InputSpec, faults: _Faults, position: Array | None
-) -> Array:
-    """One column without nulls as an array: (rows,), or (rows, width) for lists."""
-    values = column if use.width is None else pc.list_flatten(column)
-    if pt.is_dictionary(values.type):
-        values = values.dictionary_decode()
-    if spec.dtype == "string":
-        return np.asarray(values.to_numpy(zero_copy_only=False), dtype=object)
-    raw: Array = values.to_numpy(zero_copy_only=False)
-    if raw.dtype == np.dtype(spec.dtype):
-        array = raw
-    else:
-        with np.errstate(over="ignore", invalid="ignore"):
-            array = raw.astype(spec.dtype)
-        if use.conversion != "exact":
-            _find_misfits(raw, array, use, spec, faults, position)
-    return array if use.width is None else array.reshape(-1, use.width)
-
-
-def _find_misfits(
-    raw: Array, array: Array, use: ColumnUse, spec: InputSpec, faults: _Faults, position: Array | None
-) -> None:
-    if use.conversion == "rounded":
-        wrong = np.isinf(array) & ~np.isinf(raw)
-    elif array.dtype.kind == "f":
-        # A long double holds each 64-bit integer and each float exactly, so this is exact too.
-        wrong = array.astype(np.longdouble) != raw.astype(np.longdouble)
-    else:
-        wrong = array.astype(raw.dtype) != raw
-        wrong |= (raw < 0) != (array < 0)
-    if not wrong.any():
-        return
-    flat = np.flatnonzero(wrong)
-    rows = np.unique(flat // use.width) if use.width else flat
-    first = {int(f // (use.width or 1)): raw[f] for f in flat[::-1]}
-    places = rows if position is None else position[rows]
-    faults.add(places, use.column, lambda i: f"{first[int(rows[i])]} in column {use.column!r} "
-               f"({use.type}) cannot be held by {spec.dtype}")
-
-
-def _assembled(parts: Sequence[Array], spec: InputSpec, rows: int) -> Array:
-    shape = (rows, *(d or 1 for d in spec.shape))
-    if len(parts) == 1:
-        return parts[0].reshape(shape)
-    # (rows, k): columns side by side, in the order in which the job names them.
-    out = np.empty((rows, len(parts)), parts[0].dtype)
-    for i, part in enumerate(parts):
-        out[:, i] = part
-    return out

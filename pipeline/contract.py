@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from pipeline.job import Job
-    from pipeline.model import Signature
     from pipeline.predictions import PredictionSchema
     from pipeline.records import Shard
+    from pipeline.signature import Signature
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +44,12 @@ class Contract:
 def choose_columns(
     signature: Signature, job: Job, shards: Iterable[Shard]
 ) -> dict[str, tuple[str, ...]]:
-    """The columns of each input, by the first shard that has them all.
+    """The columns of each input, by the first of the shards that has them all.
 
     Raises:
         ContractError: No shard has; the error is the first shard's.
     """
-    first: DataError | None = None
+    failures: list[DataError] = []
     tried: set[int] = set()
     for shard in shards:
         if id(shard.schema) in tried:
@@ -58,9 +58,8 @@ def choose_columns(
         try:
             return resolve(signature, shard.schema, job.features, job.inputs)
         except DataError as error:
-            first = first or error.with_path(shard.path)
-    assert first is not None, "there is at least one shard"
-    raise first
+            failures.append(error.with_path(shard.path))
+    raise failures[0]
 
 
 def contracts(
@@ -139,6 +138,8 @@ def _kept(keep: Sequence[str], schema: pa.Schema, binding: Binding) -> pa.Schema
 def _refuse_reason(names: Sequence[str], path: str) -> None:
     if REASON_COLUMN in names:
         raise ContractError(
-            "a column has the name of the column of reasons", path=path, column=REASON_COLUMN,
+            "a column has the name of the column of reasons",
+            path=path,
+            column=REASON_COLUMN,
             hint="leave it out with --keep, or choose --on-bad-row quarantine",
         )

@@ -99,12 +99,14 @@ def _files(address: str, output: str) -> Iterator[_Found]:
         found = list(_matching(address, output))
     else:
         raise NoInputError(
-            "the input does not exist", path=address,
+            "the input does not exist",
+            path=address,
             hint="check the path; --input takes a file, a folder or a quoted glob",
         )
     if not found:
         raise NoInputError(
-            "the input holds no Parquet file", path=address,
+            "the input holds no Parquet file",
+            path=address,
             expected=f"files that end with {', '.join(SUFFIXES)}; names that begin with _ or . "
             "are passed over",
         )
@@ -121,7 +123,8 @@ def _matching(pattern: str, output: str) -> Iterator[_Found]:
     parts = Path(pattern).absolute().parts
     plain = next(i for i, part in enumerate(parts) if glob.has_magic(part))
     root = str(Path(*parts[:plain]))
-    for match in sorted(glob.glob(pattern, recursive=True)):
+    # Path.glob cannot match an absolute pattern.
+    for match in sorted(glob.glob(pattern, recursive=True)):  # noqa: PTH207
         path = Path(match).absolute()
         name = path.relative_to(root).as_posix()
         if path.is_file() and not _hidden(name) and not _inside(str(path), output):

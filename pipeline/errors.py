@@ -94,16 +94,15 @@ class ShardscoreError(Exception):
         return self
 
 
-def _rebuild(
-    kind: type[ShardscoreError], message: str, facts: dict[str, Any]
-) -> ShardscoreError:
+def _rebuild(kind: type[ShardscoreError], message: str, facts: dict[str, Any]) -> ShardscoreError:
     return kind(message, **facts)
 
 
 def printable(text: str) -> str:
     """`text` with control characters escaped, so that a file's name cannot drive a terminal."""
-    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode()
-                   for c in text)
+    return "".join(
+        c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text
+    )
 
 
 class UsageError(ShardscoreError):

@@ -84,7 +84,8 @@ def parquet_errors(path: str) -> Iterator[None]:
     except OSError as error:
         if error.errno:
             raise StorageError(
-                f"reading failed: {error.strerror or error}", path=path,
+                f"reading failed: {error.strerror or error}",
+                path=path,
                 hint="check the disk or mount, then run again",
             ) from error
         raise corrupt(path, _first_line(error)) from error
@@ -116,7 +117,9 @@ def read_footer(storage: Storage, name: str) -> tuple[pq.FileMetaData, str]:
         file.seek(max(0, size - _TAIL))
         tail = file.read()
         if tail[-4:] != _MAGIC:
-            raise corrupt(path, f"the file ends with {tail[-4:]!r}, not with {_MAGIC!r}: truncated?")
+            raise corrupt(
+                path, f"the file ends with {tail[-4:]!r}, not with {_MAGIC!r}: truncated?"
+            )
         (length,) = struct.unpack("<I", tail[-8:-4])
         if length + 12 > size:
             raise corrupt(path, f"a footer of {length} bytes in a file of {size}")

@@ -16,12 +16,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from pipeline.records import Method
+from pipeline.records import Method  # noqa: TC001 - pydantic reads it at run time
 
 BadRowPolicy = Literal["fail", "null", "quarantine"]
 MethodChoice = Literal["auto", "predict_on_batch", "predict", "predict_step"]
-
-IDENTITY_FORMAT = 1
 
 
 def _as_tuple(value: Any) -> Any:
@@ -29,9 +27,7 @@ def _as_tuple(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
 
 
-Names = Annotated[
-    tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_as_tuple)
-]
+Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_as_tuple)]
 
 
 class Job(BaseModel):
@@ -102,7 +98,7 @@ class JobIdentity(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: Literal[1] = IDENTITY_FORMAT
+    format: Literal[1] = 1
     model_sha256: str
     code_sha256: str
     binding: dict[str, tuple[str, ...]]
@@ -172,7 +168,9 @@ def disagreements(
         pairs["features"] = (record.asked_features, job.features)
         pairs["inputs"] = (record.asked_inputs, job.inputs)
     return {
-        name: (_shown(was), _shown(wanted)) for name, (was, wanted) in pairs.items() if was != wanted
+        name: (_shown(was), _shown(wanted))
+        for name, (was, wanted) in pairs.items()
+        if was != wanted
     }
 
 
@@ -185,5 +183,7 @@ def _shown(value: Any) -> str:
     if isinstance(value, tuple):
         return ", ".join(value) or "(none)"
     if isinstance(value, dict):
-        return "; ".join(f"{name} = {_shown(columns)}" for name, columns in value.items()) or "(none)"
+        return (
+            "; ".join(f"{name} = {_shown(columns)}" for name, columns in value.items()) or "(none)"
+        )
     return str(value)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -107,10 +108,8 @@ def freeze_plan(output: Storage, shards: Iterable[Shard]) -> str:
     """Stores the listing of a run's shards; returns the plan's id. Equal listings are one plan."""
     stored = listing(shards)
     name = plan_id(stored)
-    try:
+    with suppress(AlreadyExistsError):  # the name is the content's digest: that one is ours too
         output.create(f"{PLANS}/{name}.json", stored)
-    except AlreadyExistsError:
-        pass  # the name is the content's digest: what is there is what we have
     return name
 
 

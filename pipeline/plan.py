@@ -79,7 +79,8 @@ def standing(
 def foreign_output(path: str, note: Provenance | None, fingerprint: str) -> OutputMismatchError:
     """The error for a file in our place that is not ours."""
     received = (
-        "a file that shardscore did not write" if note is None
+        "a file that shardscore did not write"
+        if note is None
         else f"a file of the job {note.fingerprint[:12]}"
     )
     return OutputMismatchError(

@@ -74,11 +74,11 @@ class PredictionSchema:
         if len(arrays) != len(self.outputs):
             raise ScoringError(
                 "the model changed the structure of its outputs between batches",
-                expected=f"{len(self.outputs)} arrays", received=f"{len(arrays)} arrays",
+                expected=f"{len(self.outputs)} arrays",
+                received=f"{len(arrays)} arrays",
             )
         return tuple(
-            _column(output, array, rows)
-            for output, array in zip(self.outputs, arrays, strict=True)
+            _column(output, array, rows) for output, array in zip(self.outputs, arrays, strict=True)
         )
 
     def empty(self) -> tuple[pa.Array, ...]:
@@ -91,7 +91,8 @@ class PredictionSchema:
             if output.name in carried:
                 raise ContractError(
                     "a column of the shard has the name of a prediction",
-                    path=path, column=output.name,
+                    path=path,
+                    column=output.name,
                     expected="carried columns whose names differ from "
                     + ", ".join(o.name for o in self.outputs),
                     hint="leave it out with --keep (names, globs or none), or rename it",
@@ -135,13 +136,15 @@ def _sequence_name(label: str, named: bool) -> str:
 def _put_array(flat: dict[str, Array], name: str, value: Any) -> None:
     if not hasattr(value, "shape") or not hasattr(value, "dtype") or hasattr(value, "row_splits"):
         raise ModelError(
-            "the model returned something that is no dense array", column=name,
+            "the model returned something that is no dense array",
+            column=name,
             expected="an array whose first dimension is the rows",
             received=type(value).__name__,
         )
     if name in flat:
         raise ModelError(
-            "two outputs of the model have one name", column=name,
+            "two outputs of the model have one name",
+            column=name,
             hint="give the output layers different names, or return a dict",
         )
     flat[name] = np.asarray(value)
@@ -157,13 +160,16 @@ def schema_of(outputs: dict[str, Array]) -> PredictionSchema:
     for name, array in outputs.items():
         if array.ndim == 0:
             raise ModelError(
-                "an output of the model has no dimension for the rows", column=name,
-                expected="shape (rows, …)", received="a single number",
+                "an output of the model has no dimension for the rows",
+                column=name,
+                expected="shape (rows, …)",
+                received="a single number",
             )
         shape = tuple(array.shape[1:])
         if 0 in shape:
-            raise ModelError("an output of the model is empty", column=name,
-                             received=f"shape {array.shape}")
+            raise ModelError(
+                "an output of the model is empty", column=name, received=f"shape {array.shape}"
+            )
         columns.append(Output(name, shape, array.dtype, _arrow_type(name, array, shape)))
     return PredictionSchema(tuple(columns))
 
@@ -176,7 +182,8 @@ def _arrow_type(name: str, array: Array, shape: tuple[int, ...]) -> pa.DataType:
             value = pa.from_numpy_dtype(array.dtype)
         except (pa.ArrowNotImplementedError, TypeError) as error:
             raise ModelError(
-                "an output of the model has a type that cannot be written", column=name,
+                "an output of the model has a type that cannot be written",
+                column=name,
                 expected="a float, an integer, a bool or a string",
                 received=str(array.dtype),
                 hint="cast it in the model, for instance to float32",
@@ -186,8 +193,11 @@ def _arrow_type(name: str, array: Array, shape: tuple[int, ...]) -> pa.DataType:
     if len(shape) == 1:
         return pa.list_(value, shape[0])
     if value in {pa.string(), pa.binary()}:
-        raise ModelError("an output of strings has more than two dimensions", column=name,
-                         received=f"shape {array.shape}")
+        raise ModelError(
+            "an output of strings has more than two dimensions",
+            column=name,
+            received=f"shape {array.shape}",
+        )
     return pa.fixed_shape_tensor(value, shape)
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from pipeline.job import Job
     from pipeline.model import LoadedModel
+    from pipeline.predictions import Array
     from pipeline.records import FailedShard, Shard, WorkUnit
     from pipeline.survey import Survey
 
@@ -115,10 +116,10 @@ def begin(survey: Survey, prepared: Prepared) -> str:
     return ledger.freeze_plan(survey.output, survey.found.shards)
 
 
-def batch_size(job: Job, recorded: JobIdentity | None, model: LoadedModel) -> int:
+def batch_size(job: Job, record: RunRecord | None, model: LoadedModel) -> int:
     """The batch size: what the output was begun with, what was asked for, or the automatic one."""
-    if recorded is not None:
-        return recorded.batch_size
+    if record is not None:
+        return record.identity.batch_size
     return model.signature.batch_size() if job.batch_size == "auto" else job.batch_size
 
 
@@ -127,7 +128,7 @@ def identify(
 ) -> JobIdentity:
     """The identity of a job, all decisions made."""
     job = survey.job
-    size = batch_size(job, survey.record and survey.record.identity, model)
+    size = batch_size(job, survey.record, model)
     return JobIdentity(
         model_sha256=survey.model_sha256,
         code_sha256=survey.code_sha256,
@@ -151,7 +152,7 @@ def _prove(survey: Survey, model: LoadedModel, bound: Mapping[str, Contract]) ->
     return zero_rows(model, choice)
 
 
-def _first_rows(shard: Shard, contract: Contract) -> tuple[object, ...] | None:
+def _first_rows(shard: Shard, contract: Contract) -> tuple[Array, ...] | None:
     batches = read_batches(shard, contract.binding, (), PROBE_ROWS, fail_on_bad=False)
     try:
         return next((batch.features for batch in batches if batch.good_rows), None)

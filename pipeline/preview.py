@@ -85,7 +85,8 @@ def status(output: str) -> dict[str, Any]:
             "published": sum(shard["rows"] for shard in done),
         },
         "complete": bool(listed) and len(done) == len(listed) and last["state"] == "finished"
-        if last else False,
+        if last
+        else False,
         "last_run": last,
     }
 
@@ -155,7 +156,9 @@ def _decided(surveyed: Survey) -> dict[str, Any]:
         "fingerprint": identity.fingerprint,
         "method": f"{identity.method} ({surveyed.record.probe})",
         **_sizes(
-            surveyed.standing.pending, identity.batch_size, identity.small_shard_rows,
+            surveyed.standing.pending,
+            identity.batch_size,
+            identity.small_shard_rows,
             identity.small_method,
         ),
     }
@@ -184,7 +187,7 @@ def _with_model(surveyed: Survey, document: dict[str, Any]) -> list[FailedShard]
 
     job, record, pending = surveyed.job, surveyed.record, surveyed.standing.pending
     model = load(job.model, job.imports, surveyed.model_sha256)
-    size = batch_size(job, record and record.identity, model)
+    size = batch_size(job, record, model)
     small = size if job.small_shard_rows is None else job.small_shard_rows
     document.update(_sizes(pending, size, small, small_method(job.method)))
     document.setdefault(
@@ -193,7 +196,8 @@ def _with_model(surveyed: Survey, document: dict[str, Any]) -> list[FailedShard]
     )
     try:
         chosen = (
-            choose_columns(model.signature, job, pending) if record is None
+            choose_columns(model.signature, job, pending)
+            if record is None
             else record.identity.binding
         )
     except DataError as error:
@@ -234,6 +238,8 @@ def _aligned(lines: dict[str, str]) -> str:
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
-    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
-             for row in (head, *rows)]
+    lines = [
+        "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
+        for row in (head, *rows)
+    ]
     return "\n".join([lines[0], "  ".join("-" * w for w in widths), *lines[1:]])

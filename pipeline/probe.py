@@ -68,8 +68,11 @@ def probe(model: LoadedModel, features: Sequence[Array], choice: MethodChoice) -
     for name, array in truth.items():
         if array.ndim == 0 or len(array) != rows:
             raise ModelError(
-                "predict() does not return one prediction a row", path=model.path, column=name,
-                expected=f"shape ({rows}, …) for {rows} rows", received=f"shape {array.shape}",
+                "predict() does not return one prediction a row",
+                path=model.path,
+                column=name,
+                expected=f"shape ({rows}, …) for {rows} rows",
+                received=f"shape {array.shape}",
             )
     schema = schema_of(truth)
     _refuse_dependent_rows(model, features, truth)
@@ -78,7 +81,8 @@ def probe(model: LoadedModel, features: Sequence[Array], choice: MethodChoice) -
         return Proof("predict", schema, f"predict() as asked, proved on {rows} rows")
     if complaint is None and choice != "predict_step":
         return Proof(
-            "predict_on_batch", schema,
+            "predict_on_batch",
+            schema,
             f"predict_on_batch() gives what predict() gives on {rows} rows",
         )
     if choice == "predict_on_batch":
@@ -89,7 +93,8 @@ def probe(model: LoadedModel, features: Sequence[Array], choice: MethodChoice) -
     if choice == "predict_step":
         return Proof("predict_step", schema, f"predict_step as asked, proved on {rows} rows")
     return Proof(
-        "predict_step", schema,
+        "predict_step",
+        schema,
         f"predict_on_batch() would be wrong ({complaint}): it wraps its input in a tuple, which "
         "this model's predict_step does not unpack; streaming through the compiled step instead",
     )
@@ -102,8 +107,9 @@ def zero_rows(model: LoadedModel, choice: MethodChoice) -> Proof:
         ModelError: The model cannot score zero rows.
     """
     features = [
-        np.empty((0, *(d or 1 for d in spec.shape)),
-                 object if spec.dtype == "string" else spec.dtype)
+        np.empty(
+            (0, *(d or 1 for d in spec.shape)), object if spec.dtype == "string" else spec.dtype
+        )
         for spec in model.signature.inputs
     ]
     method: Method = "predict_step" if choice == "auto" else choice
@@ -114,7 +120,8 @@ def zero_rows(model: LoadedModel, choice: MethodChoice) -> Proof:
     except Exception as error:
         raise ModelError(
             "no shard has a row to score, and the model does not say what it would return",
-            path=model.path, received=f"{type(error).__name__}: {error}",
+            path=model.path,
+            received=f"{type(error).__name__}: {error}",
         ) from error
     return Proof(method, schema, "no row to prove the methods on")
 
@@ -129,7 +136,8 @@ def _predict(model: LoadedModel, features: Sequence[Array]) -> dict[str, Array]:
     except Exception as error:
         raised = model_raised(error, model.path, 0, len(features[0]))
         raise ModelError(
-            "predict() fails on the first rows", path=model.path,
+            "predict() fails on the first rows",
+            path=model.path,
             expected="; ".join(str(spec) for spec in model.signature.inputs),
             received=raised.received,
             hint="check with `plan` which columns feed which input",
@@ -159,8 +167,7 @@ def _complaint(
     for name, array in outputs.items():
         right = truth[name]
         if array.shape != right.shape or array.dtype != right.dtype:
-            return (f"{name}: {array.dtype} {array.shape} instead of "
-                    f"{right.dtype} {right.shape}")
+            return f"{name}: {array.dtype} {array.shape} instead of {right.dtype} {right.shape}"
         if not _close(array, right, _SAME_BATCH).all():
             return f"{name}: other values"
     return None
@@ -183,24 +190,25 @@ def _refuse_dependent_rows(
                 continue
         _refuse_random(model, features, truth)
         raise ModelError(
-            "a row's prediction depends on the rows that share its batch", path=model.path,
+            "a row's prediction depends on the rows that share its batch",
+            path=model.path,
             column=name,
             expected=f"the first {part} rows scored alone as among {rows}",
-            received="other shapes" if other is None or other.shape != array[:part].shape
+            received="other shapes"
+            if other is None or other.shape != array[:part].shape
             else f"{wrong.mean():.0%} of the values differ",
             hint="look for statistics over the batch, or padding without a mask, in the model",
         )
 
 
-def _refuse_random(
-    model: LoadedModel, features: Sequence[Array], truth: dict[str, Array]
-) -> None:
+def _refuse_random(model: LoadedModel, features: Sequence[Array], truth: dict[str, Array]) -> None:
     again = _predict(model, features)
     for name, array in truth.items():
         if again[name].shape != array.shape or not _close(again[name], array, _SAME_BATCH).all():
             raise ModelError(
                 "predict() gives other values when it is called again on the same rows",
-                path=model.path, column=name,
+                path=model.path,
+                column=name,
                 expected="a model whose predictions are a function of its input",
                 hint="look for dropout or sampling that is active outside training",
             )
@@ -227,7 +235,9 @@ def _sixteen_bit(model: LoadedModel) -> bool:
 
 def _disagreement(model: LoadedModel, method: str, complaint: str) -> ModelError:
     return ModelError(
-        f"{method} does not give what predict() gives", path=model.path,
-        expected="the same structure, shapes and values", received=complaint,
+        f"{method} does not give what predict() gives",
+        path=model.path,
+        expected="the same structure, shapes and values",
+        received=complaint,
         hint="choose --method auto or --method predict_step",
     )

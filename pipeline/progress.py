@@ -80,9 +80,14 @@ class Lines:
         self._done_shards += 1
         if outcome.error is not None:
             self._line(
-                "shard_failed", f"shard {outcome.shard} failed\n{outcome.error}",
-                {"level": "error", "shard": outcome.shard, "error": outcome.error.message,
-                 **outcome.error.facts},
+                "shard_failed",
+                f"shard {outcome.shard} failed\n{outcome.error}",
+                {
+                    "level": "error",
+                    "shard": outcome.shard,
+                    "error": outcome.error.message,
+                    **outcome.error.facts,
+                },
             )
 
     def end(self) -> None:
@@ -98,11 +103,18 @@ class Lines:
             f"({self._done_rows / max(1, self._rows):.0%}), {speed:,.0f} rows/s, "
             f"{self._done_shards} of {self._shards} shards, {left:.0f} s left"
         )
-        self._line("progress", text, {
-            "rows_done": self._done_rows, "rows": self._rows, "shards_done": self._done_shards,
-            "shards": self._shards, "rows_per_second": round(speed, 1),
-            "seconds_left": round(left, 1),
-        })
+        self._line(
+            "progress",
+            text,
+            {
+                "rows_done": self._done_rows,
+                "rows": self._rows,
+                "shards_done": self._done_shards,
+                "shards": self._shards,
+                "rows_per_second": round(speed, 1),
+                "seconds_left": round(left, 1),
+            },
+        )
 
     def _line(self, name: str, text: str, facts: dict[str, Any]) -> None:
         moment = datetime.now(UTC).isoformat(timespec="seconds")
@@ -174,7 +186,7 @@ class Bar:
             self._bar.stop()
             self._bar = None
 
-    def _fields(self, done: int, speed: float | None) -> dict[str, str]:
+    def _fields(self, done: int, speed: float | None) -> dict[str, Any]:
         return {
             "count": f"{done:,}",
             "speed": "…" if speed is None else f"{speed:,.0f}",

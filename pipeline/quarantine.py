@@ -11,7 +11,6 @@ from __future__ import annotations
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Self
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -79,10 +78,9 @@ class DeadLetters:
 
         Args:
             original: All columns of all rows of the batch.
-            batch: The batch, which says which rows are bad and why.
+            batch: The batch, which says which rows are bad, and why.
         """
-        assert batch.good is not None, "a batch without bad rows has nothing to quarantine"
-        rows = original.filter(pa.array(np.logical_not(batch.good)))
+        rows = original.take(pa.array([bad.row - batch.start for bad in batch.bad], pa.int64()))
         # A mended dead-letter file that is scored again carries our columns of the last time.
         rows = rows.drop_columns([f.name for f in _OURS if f.name in rows.schema.names])
         ours = [
@@ -111,16 +109,16 @@ class DeadLetters:
         if not self._pending:
             return
         table = pa.Table.from_batches(self._pending)
-        if self._staged is None:
-            self._staged = self._exit.enter_context(
-                self._output.stage(dead_letter_name(self._shard.name))
-            )
-            with translated(self._path):
-                self._parquet = pq.ParquetWriter(
-                    self._staged.path, table.schema, compression="zstd"
-                )
-        assert self._parquet is not None
+        parquet = self._parquet or self._open(table.schema)
         with translated(self._path):
-            self._parquet.write_table(table)
+            parquet.write_table(table)
         self._pending = []
         self._pending_rows = 0
+
+    def _open(self, schema: pa.Schema) -> pq.ParquetWriter:
+        self._staged = self._exit.enter_context(
+            self._output.stage(dead_letter_name(self._shard.name))
+        )
+        with translated(self._path):
+            self._parquet = pq.ParquetWriter(self._staged.path, schema, compression="zstd")
+        return self._parquet

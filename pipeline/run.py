@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from pipeline.job import Job
     from pipeline.prepare import Prepared
     from pipeline.progress import Observer
-    from pipeline.records import Shard
+    from pipeline.records import Batch, Shard
 
 SNAPSHOT_SECONDS = 10.0
 """How often a run's report is renewed while it goes on."""
@@ -241,9 +241,7 @@ def run_plan(
             return
 
 
-def run_unit(
-    unit: WorkUnit, prepared: Prepared, surveyed: Survey, run: Run, stop: Stop
-) -> None:
+def run_unit(unit: WorkUnit, prepared: Prepared, surveyed: Survey, run: Run, stop: Stop) -> None:
     """Scores one unit, all the way to its published files.
 
     Where a shard of a group breaks the contract, the group's shards are scored one by one, so
@@ -276,7 +274,7 @@ def _scored(
     method = identity.small_method if unit.small else identity.method
     size = identity.batch_size
 
-    def batches_of(shard: Shard) -> Iterator[object]:
+    def batches_of(shard: Shard) -> Iterator[Batch]:
         contract = prepared.contracts[shard.name]
         fail = identity.on_bad_row == "fail"
         return read_batches(shard, contract.binding, contract.carried, size, fail_on_bad=fail)

@@ -109,7 +109,11 @@ class Streaming:
         self._schema = schema
 
     def score(
-        self, source: Iterator[Batch], count: int, *, together: bool  # noqa: ARG002
+        self,
+        source: Iterator[Batch],
+        count: int,
+        *,
+        together: bool,  # noqa: ARG002
     ) -> Iterator[ScoredBatch]:
         stream = BatchStream(source, count, self._model.signature)
         for batch, tensors in stream.scored_pairs():
@@ -170,7 +174,8 @@ class Predict:
             if len(array) != expected:
                 raise ScoringError(
                     "predict() returned another number of rows than it was given",
-                    path=batches[0].shard.path, expected=f"{expected} rows",
+                    path=batches[0].shard.path,
+                    expected=f"{expected} rows",
                     received=f"shape {array.shape}",
                 )
         start = 0
@@ -186,6 +191,8 @@ def model_raised(error: Exception, path: str, start: int, rows: int | None) -> S
     first = (str(error).strip().splitlines() or [""])[0]
     where = f"rows {start} to {start + rows - 1}" if rows else f"rows from {start} on"
     return ScoringError(
-        f"the model raised on {where}", path=path, received=f"{type(error).__name__}: {first}",
+        f"the model raised on {where}",
+        path=path,
+        received=f"{type(error).__name__}: {first}",
         hint="score these rows by hand to see the whole error; the other shards are scored",
     )

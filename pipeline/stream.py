@@ -14,23 +14,24 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.errors import BadRowError, ContractError, ScoringError, ShardscoreError
+from pipeline.errors import BadRowError, ContractError, ScoringError
+from pipeline.extract import extract
 from pipeline.footer import corrupt, parquet_errors
 from pipeline.records import Batch
 from pipeline.runtime import tensorflow
 from pipeline.storage import storage_at
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
 
     from pipeline.binding import Binding
-    from pipeline.model import Signature
     from pipeline.records import Shard
+    from pipeline.signature import Signature
 
 PREFETCH = 1
 """Batches read ahead of the one being scored: more cost memory and gain nothing."""
 
-_READ_BUFFER = 1 << 20
+_READ_BUFFER = 1 << 18
 
 
 def read_batches(
@@ -40,7 +41,7 @@ def read_batches(
     batch_size: int,
     *,
     fail_on_bad: bool,
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """Reads a shard from its first row to its last.
 
     Args:
@@ -58,10 +59,13 @@ def read_batches(
     columns = list(dict.fromkeys([*binding.columns, *carried]))
     start = 0
     for rows in _record_batches(shard, columns, batch_size):
-        features, good, bad = binding.extract(rows, start)
+        features, good, bad = extract(binding, rows, start)
         if bad and fail_on_bad:
             raise BadRowError(
-                bad[0].reason, path=shard.path, column=bad[0].column, row=bad[0].row,
+                bad[0].reason,
+                path=shard.path,
+                column=bad[0].column,
+                row=bad[0].row,
                 hint="mend the row, or choose --on-bad-row quarantine or --on-bad-row null",
             )
         yield Batch(
@@ -78,9 +82,7 @@ def read_batches(
         raise corrupt(shard.path, f"{start} rows, where the footer says {shard.rows}")
 
 
-def _record_batches(
-    shard: Shard, columns: list[str], batch_size: int
-) -> Iterator[pa.RecordBatch]:
+def _record_batches(shard: Shard, columns: list[str], batch_size: int) -> Iterator[pa.RecordBatch]:
     """Record batches of exactly `batch_size` rows, the last one excepted."""
     if shard.rows == 0:
         return
@@ -103,20 +105,23 @@ def _record_batches(
 def _refuse_other_rows(metadata: pq.FileMetaData, shard: Shard) -> None:
     if metadata.num_rows != shard.rows:
         raise corrupt(
-            shard.path, f"{metadata.num_rows} rows, {shard.rows} when the run began: it was "
-            "changed meanwhile",
+            shard.path,
+            f"{metadata.num_rows} rows, {shard.rows} when the run began: it was changed meanwhile",
         )
     in_groups = sum(metadata.row_group(i).num_rows for i in range(metadata.num_row_groups))
     if in_groups != shard.rows:
-        raise corrupt(shard.path, f"row groups of {in_groups} rows in all; the footer says "
-                      f"{shard.rows}")
+        raise corrupt(
+            shard.path, f"row groups of {in_groups} rows in all; the footer says {shard.rows}"
+        )
 
 
 def _in_order(part: pa.RecordBatch, columns: list[str], shard: Shard) -> pa.RecordBatch:
     if sorted(part.schema.names) != sorted(columns):
         raise ContractError(
-            "the columns cannot be told apart by name", path=shard.path,
-            expected=", ".join(columns), received=", ".join(part.schema.names),
+            "the columns cannot be told apart by name",
+            path=shard.path,
+            expected=", ".join(columns),
+            received=", ".join(part.schema.names),
             hint="rename columns whose names hold a dot or occur twice",
         )
     return part.select(columns)

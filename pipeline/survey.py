@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from pipeline import ledger
 from pipeline.discover import Discovery, discover
 from pipeline.job import disagreements
-from pipeline.model import digest_imports, digest_model
+from pipeline.model import digest_model
 from pipeline.plan import Standing, standing
 from pipeline.storage import Storage, storage_at
+from pipeline.user_code import digest_imports
 
 if TYPE_CHECKING:
     from pipeline.job import Job, RunRecord

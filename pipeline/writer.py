@@ -36,7 +36,9 @@ if TYPE_CHECKING:
     from pipeline.storage import Storage
 
 ROW_GROUP_ROWS = 131_072
-ROW_GROUP_BYTES = 8 << 20
+ROW_GROUP_BYTES = 4 << 20
+"""Writing a row group takes some six times its bytes; at twice this, memory shows it."""
+
 REASON_COLUMN = "bad_row_reason"
 
 
@@ -122,8 +124,10 @@ class ShardWriter:
         batch = scored.batch
         if batch.start != self._counts.rows_in:
             raise ScoringError(
-                "a batch is out of its place", path=self._shard.path,
-                expected=f"row {self._counts.rows_in}", received=f"row {batch.start}",
+                "a batch is out of its place",
+                path=self._shard.path,
+                expected=f"row {self._counts.rows_in}",
+                received=f"row {batch.start}",
             )
         carried = batch.carried.select(self._carried.names)
         predictions = list(scored.predictions)
@@ -155,8 +159,10 @@ class ShardWriter:
         counts = self._counts
         if counts.rows_in != self._shard.rows or not counts.balanced:
             raise ScoringError(
-                "rows are not accounted for; nothing was published", path=self._shard.path,
-                expected=f"{self._shard.rows} rows", received=str(counts),
+                "rows are not accounted for; nothing was published",
+                path=self._shard.path,
+                expected=f"{self._shard.rows} rows",
+                received=str(counts),
             )
         note = Provenance(
             fingerprint=self._identity.fingerprint,
@@ -206,8 +212,10 @@ class ShardWriter:
         metadata = pq.read_metadata(self._staged.path)
         if metadata.num_rows != self._written or Provenance.of(metadata) != note:
             raise ScoringError(
-                "the staged file reads back otherwise than it was written", path=self._shard.path,
-                expected=f"{self._written} rows", received=f"{metadata.num_rows} rows",
+                "the staged file reads back otherwise than it was written",
+                path=self._shard.path,
+                expected=f"{self._written} rows",
+                received=f"{metadata.num_rows} rows",
             )
 
     def _compare(self, note: Provenance) -> None:
@@ -222,8 +230,13 @@ class ShardWriter:
 
 def _parquet_options(schema: pa.Schema) -> dict[str, Any]:
     # Dictionaries halve the speed of writing floats, which seldom repeat.
-    repeating = [f.name for f in schema if not pa.types.is_floating(f.type)
-                 and not pa.types.is_nested(f.type) and not isinstance(f.type, pa.ExtensionType)]
+    repeating = [
+        f.name
+        for f in schema
+        if not pa.types.is_floating(f.type)
+        and not pa.types.is_nested(f.type)
+        and not isinstance(f.type, pa.ExtensionType)
+    ]
     return {
         "compression": "zstd",
         "use_dictionary": repeating or False,
@@ -260,6 +273,6 @@ def _width(kind: pa.DataType) -> int:
     if pa.types.is_struct(kind):
         return sum(_width(kind.field(i).type) for i in range(kind.num_fields))
     try:
-        return max(1, kind.bit_width // 8)
+        return max(1, int(kind.bit_width) // 8)
     except ValueError:
         return 32

@@ -1,0 +1,55 @@
+# What people and CI call. `make` alone explains itself.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+OUT    ?= out
+
+.DEFAULT_GOAL := help
+.PHONY: help setup score score-digits test test-quick check lock sample-data clean
+
+help: ## Show this help
+	@awk 'BEGIN {FS = ":.*## "; print "make TARGET, where TARGET is one of\n"} \
+	      /^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## Make .venv/ from the lock (the other targets do this when it is needed)
+
+# Stale as soon as the lock or the packaging changes.
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "shardscore needs Python 3.11 or newer; name one: make PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+	  --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
+	  --no-build-isolation --editable .
+	@touch $@
+
+score: $(READY) ## Score the sample flights into out/flights
+	$(BIN)/shardscore score --config sample_data/flights.toml --output $(OUT)/flights
+
+score-digits: $(READY) ## Score the digits with a model that overrides predict_step into out/digits
+	$(BIN)/shardscore score --config sample_data/digits.toml --output $(OUT)/digits
+
+test: $(READY) ## Run all tests
+	$(BIN)/python -m pytest
+
+test-quick: $(READY) ## Run the tests that take less than ten seconds each
+	$(BIN)/python -m pytest -m 'not slow'
+
+check: $(READY) ## Lint, format, types and layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+lock: $(READY) ## Renew requirements.lock from pyproject.toml
+	$(BIN)/pip-compile --quiet --upgrade --extra dev --generate-hashes --allow-unsafe --strip-extras \
+	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header \
+	  --output-file requirements.lock pyproject.toml
+
+sample-data: $(READY) ## Rebuild sample_data/ from its sources
+	$(BIN)/python sample_data/build.py
+
+clean: ## Remove what the other targets made
+	rm -rf $(VENV) $(OUT) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

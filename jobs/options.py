@@ -1,0 +1,137 @@
+"""The options that commands share: each is a flag, a SHARDSCORE_* variable, and a line of help.
+
+All default to None, so that a value in the TOML file can tell whether it was overridden.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        envvar="SHARDSCORE_MODEL",
+        metavar="PATH",
+        help="The model: a .keras, .h5 or .hdf5 file.",
+    ),
+]
+ModelSha256 = Annotated[
+    str | None,
+    typer.Option(
+        envvar="SHARDSCORE_MODEL_SHA256",
+        metavar="HEX",
+        help="Refuse a model file with another digest.",
+    ),
+]
+Import = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--import",
+        envvar="SHARDSCORE_IMPORT",
+        metavar="MODULE",
+        help="Module, or .py file, that registers the model's own classes. Repeatable.",
+    ),
+]
+Input = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input",
+        "-i",
+        envvar="SHARDSCORE_INPUT",
+        metavar="PATH",
+        help="File, folder or quoted glob of Parquet shards. Repeatable.",
+    ),
+]
+Output = Annotated[
+    str | None,
+    typer.Option(
+        "--output",
+        "-o",
+        envvar="SHARDSCORE_OUTPUT",
+        metavar="DIR",
+        help="Folder of the predictions: a file for each shard, of the same name.",
+    ),
+]
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        "-c",
+        envvar="SHARDSCORE_CONFIG",
+        metavar="TOML",
+        help="Job file; options and variables take precedence over it.",
+    ),
+]
+Features = Annotated[
+    list[str] | None,
+    typer.Option(
+        envvar="SHARDSCORE_FEATURES",
+        metavar="COLUMN",
+        help="Columns (names or globs, in order) of a model with one input. Repeatable.",
+    ),
+]
+Keep = Annotated[
+    list[str] | None,
+    typer.Option(
+        envvar="SHARDSCORE_KEEP",
+        metavar="COLUMN",
+        help="Columns to carry along: names or globs, or unused (those the model does "
+        "not read; the default), all, none. Repeatable.",
+    ),
+]
+BatchSize = Annotated[
+    str | None,
+    typer.Option(
+        envvar="SHARDSCORE_BATCH_SIZE",
+        metavar="N|auto",
+        help="Rows a batch. auto (the default) follows from the model's inputs.",
+    ),
+]
+SmallShardRows = Annotated[
+    int | None,
+    typer.Option(
+        envvar="SHARDSCORE_SMALL_SHARD_ROWS",
+        metavar="N",
+        min=0,
+        help="Shards of at most N rows go to predict(). Default: the batch size.",
+    ),
+]
+Method = Annotated[
+    Literal["auto", "predict_on_batch", "predict", "predict_step"] | None,
+    typer.Option(
+        envvar="SHARDSCORE_METHOD",
+        help="Keras' method that scores. auto (the default): predict_on_batch() where it "
+        "is proved right, predict() for small shards.",
+    ),
+]
+OnBadRow = Annotated[
+    Literal["fail", "null", "quarantine"] | None,
+    typer.Option(
+        envvar="SHARDSCORE_ON_BAD_ROW",
+        help="A row that cannot be scored: fail its shard (the default), keep it with "
+        "null predictions, or move it to the dead-letter file.",
+    ),
+]
+LogFormat = Annotated[
+    Literal["auto", "text", "json"],
+    typer.Option(
+        envvar="SHARDSCORE_LOG_FORMAT",
+        help="Standard error: auto is a progress bar on a terminal, else text.",
+    ),
+]
+FailFast = Annotated[
+    bool,
+    typer.Option(
+        "--fail-fast",
+        envvar="SHARDSCORE_FAIL_FAST",
+        help="End the run at the first shard that fails.",
+    ),
+]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", envvar="SHARDSCORE_QUIET", help="Show problems alone.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]

@@ -1,0 +1,95 @@
+"""Code of the user's own: importing the modules that a job names, and digesting their source.
+
+Nothing is imported that the job does not name. The digest is taken without importing anything:
+the code runs inside the model, so it decides the predictions as much as the weights do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def digest_imports(modules: Iterable[str]) -> str:
+    """SHA-256 over the source of the modules that a job imports, without importing them.
+
+    Raises:
+        ModelError: A module cannot be found.
+    """
+    digest = hashlib.sha256()
+    for module in modules:
+        source = _source_of(module)
+        files = sorted(source.parent.rglob("*.py")) if source.name == "__init__.py" else [source]
+        for file in files:
+            digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def _source_of(module: str) -> Path:
+    if module.endswith(".py"):
+        source = Path(module)
+        if not source.is_file():
+            raise ModelError("the module to import does not exist", path=module)
+        return source
+    with _importing_from_here():
+        try:
+            spec = importlib.util.find_spec(module)
+        except ModuleNotFoundError:
+            spec = None
+    if spec is None or spec.origin is None or not spec.has_location:
+        raise ModelError(
+            f"the module {module!r} cannot be found",
+            hint="--import takes a module that Python can import from here, or a .py file",
+        )
+    return Path(spec.origin)
+
+
+def import_module(module: str) -> None:
+    """Imports a module by its dotted name or the path of its file.
+
+    Raises:
+        ModelError: It failed.
+    """
+    try:
+        if module.endswith(".py"):
+            _import_file(Path(module).absolute())
+        else:
+            with _importing_from_here():
+                importlib.import_module(module)
+    # The module is the user's: it may raise anything.
+    except Exception as error:
+        raise ModelError(
+            f"the module {module!r} failed while it was imported",
+            received=f"{type(error).__name__}: {error}",
+        ) from error
+
+
+def _import_file(path: Path) -> None:
+    name = path.stem
+    if getattr(sys.modules.get(name), "__file__", None) == str(path):
+        return
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is not a Python module")
+    loaded = importlib.util.module_from_spec(spec)
+    sys.modules[name] = loaded
+    spec.loader.exec_module(loaded)
+
+
+class _importing_from_here:  # noqa: N801 - reads as a statement where it is used
+    """Puts the current folder on the import path, as `python -m` does."""
+
+    def __enter__(self) -> None:
+        sys.path.insert(0, str(Path.cwd()))
+
+    def __exit__(self, *exc: object) -> None:
+        sys.path.remove(str(Path.cwd()))
