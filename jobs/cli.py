@@ -62,6 +62,9 @@ def score(
     as_json: opt.AsJson = False,
 ) -> None:
     """Score what is not scored yet. Run it again to continue after any interruption."""
+    from pipeline.memory import share_one_heap
+
+    share_one_heap()
     from jobs.settings import job_from
     from pipeline import report as reports
     from pipeline.progress import observer_for

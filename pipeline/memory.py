@@ -1,11 +1,28 @@
-"""Memory of this process, as the kernel accounts for it."""
+"""Memory of this process: one heap for all its threads, and what the kernel accounts for it."""
 
 from __future__ import annotations
 
+import ctypes
+import os
+import platform
 import resource
 from pathlib import Path
 
 _STATUS = Path("/proc/self/status")
+_M_ARENA_MAX = -8  # malloc.h
+
+
+def share_one_heap() -> None:
+    """Lets reader, model and writer reuse each other's freed memory.
+
+    Batches are filled by one thread and freed by another. With an allocator of Arrow's own beside
+    glibc's, and an arena a thread, each keeps pages that the others wait for (figures in
+    ARCHITECTURE.md). To be called before pyarrow is imported: its threads make arenas, and its C++
+    chooses its allocator then. A choice made in the environment stands.
+    """
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    if "MALLOC_ARENA_MAX" not in os.environ and platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
 
 def resident_bytes() -> int:

@@ -6,9 +6,7 @@ commands that do without never reach this module's functions.
 
 from __future__ import annotations
 
-import ctypes
 import os
-import platform
 import sys
 import tempfile
 from contextlib import contextmanager
@@ -19,8 +17,6 @@ from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-_M_ARENA_MAX = -8  # malloc.h
 
 
 def tensorflow() -> Any:
@@ -33,7 +29,6 @@ def tensorflow() -> Any:
             expected="KERAS_BACKEND unset, or tensorflow",
             received=f"KERAS_BACKEND={os.environ['KERAS_BACKEND']}",
         )
-    share_one_heap()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with _quiet_stderr():
         import tensorflow as tf
@@ -44,22 +39,6 @@ def tensorflow() -> Any:
         # Without it the first process takes all the memory of a card that others share.
         tf.config.experimental.set_memory_growth(card, True)
     return tf
-
-
-def share_one_heap() -> None:
-    """Lets reader, model and writer reuse each other's freed memory.
-
-    Batches are filled by one thread and freed by another. With an allocator of Arrow's own beside
-    glibc's, and an arena a thread, each keeps pages that the others wait for: a third less peak
-    memory without, at the same speed (figures in ARCHITECTURE.md). A choice made in the
-    environment stands.
-    """
-    if "ARROW_DEFAULT_MEMORY_POOL" not in os.environ:
-        import pyarrow as pa
-
-        pa.set_memory_pool(pa.system_memory_pool())
-    if "MALLOC_ARENA_MAX" not in os.environ and platform.libc_ver()[0] == "glibc":
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
 
 @contextmanager
