@@ -77,11 +77,12 @@ class ShardscoreError(Exception):
 
     def __str__(self) -> str:
         labels = {"path": "file", "hint": "to do"}
-        lines = [self.message]
+        lines = [printable(self.message)]
         for name, value in self.facts.items():
-            label = labels.get(name, name)
-            shown = printable(str(value)).replace("\n", "\n" + " " * 12)
-            lines.append(f"  {label + ':':<10}{shown}")
+            # Names come from outside and stay on one line; our own texts may have several.
+            texts = [str(value)] if name in {"path", "column"} else str(value).split("\n")
+            label = labels.get(name, name) + ":"
+            lines.append(f"  {label:<10}" + f"\n{'':12}".join(map(printable, texts)))
         return "\n".join(lines)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -100,9 +101,7 @@ def _rebuild(kind: type[ShardscoreError], message: str, facts: dict[str, Any]) -
 
 def printable(text: str) -> str:
     """`text` with control characters escaped, so that a file's name cannot drive a terminal."""
-    return "".join(
-        c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text
-    )
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class UsageError(ShardscoreError):

@@ -13,6 +13,8 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
+from pipeline.errors import printable
+
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
@@ -81,7 +83,7 @@ class Lines:
         if outcome.error is not None:
             self._line(
                 "shard_failed",
-                f"shard {outcome.shard} failed\n{outcome.error}",
+                f"shard {printable(outcome.shard)} failed\n{outcome.error}",
                 {
                     "level": "error",
                     "shard": outcome.shard,
@@ -178,7 +180,7 @@ class Bar:
         self._done_shards += 1
         if outcome.error is not None:
             self.event(
-                "shard_failed", f"shard {outcome.shard} failed\n{outcome.error}", level="error"
+                "shard_failed", f"shard {printable(outcome.shard)} failed\n{outcome.error}", level="error"
             )
 
     def end(self) -> None:

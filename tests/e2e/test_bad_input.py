@@ -1,0 +1,482 @@
+"""Bad input: one readable block on standard error, the right exit code, and nothing lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.conftest import Finished
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that adds its named inputs a and b: what it says of a row is easily told."""
+    import keras
+
+    a, b = keras.Input((1,), name="a"), keras.Input((1,), name="b")
+    path = tmp_path_factory.mktemp("model") / "sum.keras"
+    keras.Model({"a": a, "b": b}, keras.layers.Add()([a, b])).save(path)
+    return path
+
+
+def shard(path: Path, rows: int = 10, **columns: Any) -> Path:
+    """A shard with an id and the columns a and b, unless others are given."""
+    table = {
+        "id": list(range(rows)),
+        "a": pa.array(range(rows), pa.float32()),
+        "b": pa.array([1.0] * rows, pa.float32()),
+        **columns,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table({k: v for k, v in table.items() if v is not None}), path)
+    return path
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Path:
+    """Three good shards."""
+    for name in ("1", "2", "3"):
+        shard(tmp_path / "lake" / f"{name}.parquet")
+    return tmp_path / "lake"
+
+
+Score = "Callable[..., Finished]"
+
+
+@pytest.fixture
+def score(cli: Callable[..., Finished], model: Path, lake: Path, tmp_path: Path) -> Score:
+    def call(*more: object, **replaced: object) -> Finished:
+        chosen = {"model": model, "input": lake, "output": tmp_path / "out", **replaced}
+        options = [part for name, value in chosen.items() for part in (f"--{name}", value)]
+        return cli("score", *options, *more)
+
+    return call
+
+
+def published(tmp_path: Path) -> list[str]:
+    return sorted(p.name for p in (tmp_path / "out").glob("*.parquet"))
+
+
+def sums(path: Path) -> list[float]:
+    return pq.read_table(path)["prediction"].to_pylist()
+
+
+def test_good_shards_are_scored(score: Any, tmp_path: Path) -> None:
+    assert score().code == 0
+    assert published(tmp_path) == ["1.parquet", "2.parquet", "3.parquet"]
+    assert sums(tmp_path / "out" / "1.parquet") == [i + 1.0 for i in range(10)]
+
+
+# --- no input -----------------------------------------------------------------------------------
+
+
+def test_an_input_that_does_not_exist_is_66(score: Any, tmp_path: Path) -> None:
+    done = score(input=tmp_path / "nowhere")
+    assert done.code == 66
+    assert "does not exist" in done.err
+    assert str(tmp_path / "nowhere") in done.err
+
+
+def test_an_empty_folder_is_66(score: Any, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    done = score(input=tmp_path / "empty")
+    assert done.code == 66
+    assert "holds no Parquet file" in done.err
+
+
+# --- shards -------------------------------------------------------------------------------------
+
+
+def test_an_empty_shard_is_published_as_an_empty_file_with_the_right_schema(
+    score: Any, lake: Path, tmp_path: Path
+) -> None:
+    shard(lake / "0.parquet", rows=0, id=pa.array([], pa.int64()))
+    assert score().code == 0
+    empty = pq.read_table(tmp_path / "out" / "0.parquet")
+    assert empty.num_rows == 0
+    assert empty.schema.equals(pq.read_table(tmp_path / "out" / "1.parquet").schema)
+
+
+def test_a_lake_of_empty_shards_alone_is_published(score: Any, tmp_path: Path) -> None:
+    for name in ("1", "2"):
+        shard(tmp_path / "hollow" / f"{name}.parquet", rows=0, id=pa.array([], pa.int64()))
+    assert score(input=tmp_path / "hollow").code == 0
+    assert published(tmp_path) == ["1.parquet", "2.parquet"]
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def garble_pages(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[4:200] = os.urandom(196)
+    path.write_bytes(bytes(data))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(lambda p: p.write_bytes(b""), id="no bytes"),
+        pytest.param(lambda p: p.write_text("id,a,b\n1,2,3\n" * 9), id="a CSV file"),
+        pytest.param(truncate, id="truncated"),
+        pytest.param(garble_pages, id="garbled pages under a sound footer"),
+    ],
+)
+def test_a_damaged_shard_is_named_and_does_not_stop_the_others(
+    damage: Any, score: Any, lake: Path, tmp_path: Path
+) -> None:
+    damage(lake / "2.parquet")
+    done = score()
+    assert done.code == 65
+    assert "not a readable Parquet file" in done.err
+    assert str(lake / "2.parquet") in done.err
+    assert published(tmp_path) == ["1.parquet", "3.parquet"]
+    shard(lake / "2.parquet")
+    assert score().code == 0
+    assert published(tmp_path) == ["1.parquet", "2.parquet", "3.parquet"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "message", "named"),
+    [
+        ({"b": None}, "missing", "b"),
+        ({"b": ["x"] * 10}, "type that its input cannot take", "b"),
+        ({"prediction": [0.0] * 10}, "has the name of a prediction", "prediction"),
+    ],
+    ids=["missing column", "wrong type", "collision with a prediction"],
+)
+def test_a_shard_that_breaks_the_contract_is_named_and_does_not_stop_the_others(
+    columns: dict[str, Any], message: str, named: str, score: Any, lake: Path, tmp_path: Path
+) -> None:
+    shard(lake / "2.parquet", **columns)
+    done = score()
+    assert done.code == 65
+    assert message in done.err
+    assert f"column:   {named}" in done.err
+    assert str(lake / "2.parquet") in done.err
+    assert published(tmp_path) == ["1.parquet", "3.parquet"]
+
+
+def test_the_contract_is_broken_by_the_first_shard_and_the_others_are_still_scored(
+    score: Any, lake: Path, tmp_path: Path
+) -> None:
+    shard(lake / "1.parquet", b=None)
+    assert score().code == 65
+    assert published(tmp_path) == ["2.parquet", "3.parquet"]
+
+
+def test_fail_fast_ends_at_the_first_failure(score: Any, lake: Path, tmp_path: Path) -> None:
+    shard(lake / "1.parquet", a=pa.array([None] * 10, pa.float32()))
+    done = score("--fail-fast", "--small-shard-rows", 0)
+    assert done.code == 65
+    assert published(tmp_path) == []
+
+
+def test_plan_finds_what_breaks_the_contract_before_a_row_is_read(
+    cli: Any, model: Path, lake: Path, tmp_path: Path
+) -> None:
+    shard(lake / "2.parquet", b=None)
+    truncate(lake / "3.parquet")
+    done = cli("plan", "--model", model, "--input", lake, "--output", tmp_path / "out", "--json")
+    assert done.code == 65
+    assert [broken["shard"] for broken in done.document["failed"]] == ["3.parquet", "2.parquet"]
+
+
+# --- rows ---------------------------------------------------------------------------------------
+
+HOLES = pa.array([0.0, None, 2.0, None, *map(float, range(4, 10))], pa.float32())
+
+
+def test_a_null_feature_fails_its_shard_alone_and_names_the_row(
+    score: Any, lake: Path, tmp_path: Path
+) -> None:
+    shard(lake / "2.parquet", a=HOLES)
+    done = score()
+    assert done.code == 65
+    assert "null in column 'a'" in done.err
+    assert "row:      1" in done.err
+    assert published(tmp_path) == ["1.parquet", "3.parquet"]
+
+
+@pytest.mark.parametrize("small", [0, 1000], ids=["streamed", "grouped"])
+def test_null_keeps_the_row_with_a_null_prediction_and_the_reason(
+    small: int, score: Any, lake: Path, tmp_path: Path
+) -> None:
+    shard(lake / "2.parquet", a=HOLES)
+    assert score("--on-bad-row", "null", "--small-shard-rows", small, "--batch-size", 3).code == 0
+    rows = pq.read_table(tmp_path / "out" / "2.parquet")
+    assert rows["id"].to_pylist() == list(range(10))
+    assert rows["prediction"].to_pylist() == [1.0, None, 3.0, None, *(i + 1.0 for i in range(4, 10))]
+    reasons = rows["bad_row_reason"].to_pylist()
+    assert [i for i, reason in enumerate(reasons) if reason] == [1, 3]
+    whole = pq.read_table(tmp_path / "out" / "1.parquet")
+    assert whole.schema.equals(rows.schema)
+
+
+def test_a_shard_of_bad_rows_alone_is_published_empty(
+    score: Any, lake: Path, tmp_path: Path
+) -> None:
+    shard(lake / "1.parquet", a=pa.array([None] * 10, pa.float32()))
+    shard(lake / "2.parquet", a=pa.array([None] * 10, pa.float32()))
+    for small in (0, 1000):
+        output = tmp_path / f"out{small}"
+        done = score("--on-bad-row", "quarantine", "--small-shard-rows", small, output=output)
+        assert done.code == 0, done.err
+        assert pq.read_metadata(output / "1.parquet").num_rows == 0
+        dead = pq.read_table(output / "_shardscore" / "quarantine" / "1.parquet")
+        assert dead.num_rows == 10
+
+
+def test_an_integer_that_float32_cannot_hold_is_a_bad_row(
+    score: Any, lake: Path, tmp_path: Path
+) -> None:
+    shard(lake / "2.parquet", a=pa.array([1, 2**24 + 1, *range(8)], pa.int64()))
+    assert score("--on-bad-row", "quarantine").code == 0
+    dead = pq.read_table(tmp_path / "out" / "_shardscore" / "quarantine" / "2.parquet")
+    assert dead["quarantine_row"].to_pylist() == [1]
+    assert "16777217" in dead["quarantine_reason"][0].as_py()
+
+
+# --- the model ----------------------------------------------------------------------------------
+
+
+def test_a_model_that_does_not_exist_is_78(score: Any, tmp_path: Path) -> None:
+    done = score(model=tmp_path / "none.keras")
+    assert done.code == 78
+    assert "the model does not exist" in done.err
+
+
+def test_a_corrupt_model_is_78(score: Any, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.keras"
+    broken.write_bytes(b"not a zip file")
+    done = score(model=broken)
+    assert done.code == 78
+    assert "damaged" in done.err
+
+
+def test_a_model_archive_with_damaged_weights_is_78(
+    score: Any, model: Path, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.keras"
+    with zipfile.ZipFile(model) as sound, zipfile.ZipFile(broken, "w") as archive:
+        archive.writestr("config.json", sound.read("config.json"))
+        archive.writestr("metadata.json", sound.read("metadata.json"))
+        archive.writestr("model.weights.h5", b"no weights")
+    done = score(model=broken)
+    assert done.code == 78
+    assert "cannot be loaded" in done.err
+
+
+def test_a_weights_only_file_is_78_and_says_what_to_do(score: Any, tmp_path: Path) -> None:
+    import keras
+
+    weights = tmp_path / "only.weights.h5"
+    keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save_weights(weights)
+    done = score(model=weights)
+    assert done.code == 78
+    assert "weights only" in done.err
+    assert "model.save" in done.err
+
+
+@pytest.mark.parametrize("name", ["hf://someone/model.keras", "model.pkl", "saved_model"])
+def test_what_is_no_model_file_is_refused(name: str, score: Any, tmp_path: Path) -> None:
+    (tmp_path / "model.pkl").write_bytes(b"\x80\x04.")
+    (tmp_path / "saved_model").mkdir()
+    assert score(model=name if "://" in name else tmp_path / name).code == 78
+
+
+def test_a_lambda_layer_is_refused(score: Any, tmp_path: Path) -> None:
+    import keras
+
+    x = keras.Input((1,), name="a")
+    path = tmp_path / "lambda.keras"
+    keras.Model(x, keras.layers.Lambda(lambda t: t + 1)(x)).save(path)
+    done = score(model=path)
+    assert done.code == 78
+    assert "code that would run" in done.err
+
+
+def test_a_model_whose_class_is_not_registered_says_how_to_import_it(
+    score: Any, tmp_path: Path
+) -> None:
+    from tests.conftest import SAMPLE, run_command
+
+    done = run_command(
+        "score", "--model", SAMPLE / "digits_whole.keras", "--input", SAMPLE / "digits",
+        "--output", tmp_path / "out",
+    )
+    assert done.code == 78
+    assert "--import" in done.err
+
+
+def test_another_model_than_the_digest_names_is_refused(score: Any) -> None:
+    done = score("--model-sha256", "0" * 64)
+    assert done.code == 78
+    assert "not the one that the job names" in done.err
+
+
+# --- the output ---------------------------------------------------------------------------------
+
+
+def test_an_output_that_cannot_be_created_is_74(score: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    done = score(output=tmp_path / "file" / "out")
+    assert done.code == 74
+    assert str(tmp_path / "file") in done.err
+
+
+def test_an_output_of_another_job_is_73_and_says_what_differs(
+    score: Any, tmp_path: Path
+) -> None:
+    assert score("--batch-size", 4).code == 0
+    done = score("--batch-size", 5, "--keep", "none")
+    assert done.code == 73
+    assert "batch_size: 4" in done.err
+    assert "batch_size: 5" in done.err
+    assert "keep: none" in done.err
+
+
+def test_auto_continues_what_an_explicit_choice_began(score: Any, lake: Path) -> None:
+    assert score("--batch-size", 4).code == 0
+    shard(lake / "4.parquet")
+    done = score("--json")
+    assert done.code == 0
+    assert done.document["batch_size"] == 4
+    assert done.document["shards"]["done_before"] == 3
+
+
+def test_a_foreign_file_in_our_place_is_73_and_stays(score: Any, tmp_path: Path) -> None:
+    foreign = shard(tmp_path / "out" / "2.parquet")
+    before = foreign.read_bytes()
+    done = score()
+    assert done.code == 73
+    assert "shardscore did not write" in done.err
+    assert foreign.read_bytes() == before
+
+
+def test_a_shard_that_changed_after_it_was_scored_is_65_and_its_file_stays(
+    score: Any, lake: Path, tmp_path: Path
+) -> None:
+    assert score().code == 0
+    before = (tmp_path / "out" / "2.parquet").read_bytes()
+    shard(lake / "2.parquet", rows=11, id=list(range(11)))
+    shard(lake / "4.parquet")
+    done = score()
+    assert done.code == 65
+    assert "has changed since it was scored" in done.err
+    assert (tmp_path / "out" / "2.parquet").read_bytes() == before
+    assert "4.parquet" in published(tmp_path)
+
+
+def test_a_lost_run_json_is_made_again_from_the_same_job_alone(
+    score: Any, lake: Path, tmp_path: Path
+) -> None:
+    assert score("--batch-size", 4).code == 0
+    shard(lake / "4.parquet")
+    (tmp_path / "out" / "_shardscore" / "run.json").unlink()
+    assert score("--batch-size", 5).code == 73
+    (tmp_path / "out" / "_shardscore" / "run.json").unlink()
+    assert score("--batch-size", 4).code == 0
+    assert len(published(tmp_path)) == 4
+
+
+def test_the_output_may_not_be_the_input(score: Any, lake: Path) -> None:
+    assert score(output=lake).code == 64
+
+
+# --- options ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--no-such-flag",),
+        ("--batch-size", "many"),
+        ("--batch-size", "0"),
+        ("--method", "guess"),
+        ("--on-bad-row", "ignore"),
+        ("--model-sha256", "abc"),
+        ("--keep", "all", "--keep", "id"),
+    ],
+    ids=" ".join,
+)
+def test_a_bad_option_is_64(options: tuple[str, ...], score: Any) -> None:
+    done = score(*options)
+    assert done.code == 64
+    assert done.err.startswith("error: ")
+    assert "Traceback" not in done.err
+
+
+def test_a_missing_option_is_64(cli: Any) -> None:
+    done = cli("score", "--model", "m.keras")
+    assert done.code == 64
+    assert "--input is missing" in done.err
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("batch_size = 'many'", "batch_size"),
+        ("batch_sise = 4", "did you mean 'batch_size'?"),
+        ("batch_size = ", "not TOML"),
+    ],
+)
+def test_a_bad_configuration_is_78(text: str, said: str, score: Any, tmp_path: Path) -> None:
+    (tmp_path / "job.toml").write_text(text)
+    done = score("--config", tmp_path / "job.toml")
+    assert done.code == 78
+    assert said in done.err
+
+
+def test_with_json_logs_each_line_of_standard_error_is_one_object(
+    score: Any, lake: Path
+) -> None:
+    truncate(lake / "2.parquet")
+    done = score("--log-format", "json")
+    lines = [json.loads(line) for line in done.err.splitlines()]
+    assert done.code == 65
+    assert done.out == ""
+    failed = next(line for line in lines if line["event"] == "shard_failed")
+    assert failed["level"] == "error"
+    assert failed["path"] == str(lake / "2.parquet")
+    assert lines[-1]["report"]["rows"]["scored"] == 20
+
+
+def test_with_json_logs_an_error_is_one_object_too(score: Any, tmp_path: Path) -> None:
+    done = score("--log-format", "json", model=tmp_path / "none.keras")
+    last = json.loads(done.err.splitlines()[-1])
+    assert (done.code, last["exit_code"], last["event"]) == (78, 78, "error")
+
+
+def test_variables_are_options_too_and_the_command_line_wins(
+    score: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SHARDSCORE_BATCH_SIZE", "3")
+    monkeypatch.setenv("SHARDSCORE_KEEP", "none")
+    done = score("--json", "--keep", "id")
+    assert done.document["batch_size"] == 3
+    assert pq.read_schema(tmp_path / "out" / "1.parquet").names == ["id", "prediction"]
+
+
+def test_hostile_names_are_scored_and_shown_escaped(
+    score: Any, lake: Path, tmp_path: Path
+) -> None:
+    name = "new\nline \x1b[31mred.parquet"
+    shard(lake / name)
+    shard(lake / ("bad " + name), b=None)
+    done = score()
+    assert done.code == 65
+    assert "\x1b" not in done.err
+    assert np.isclose(sums(tmp_path / "out" / name), [i + 1.0 for i in range(10)]).all()
