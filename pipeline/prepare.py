@@ -15,7 +15,7 @@ from pipeline.errors import DataError
 from pipeline.job import JobIdentity, RunRecord, small_method
 from pipeline.model import load
 from pipeline.plan import standing, work_units
-from pipeline.probe import PROBE_ROWS, Proof, probe, zero_rows
+from pipeline.probe import PROBE_ROWS, Proof, probe, without_rows
 from pipeline.runtime import versions
 from pipeline.stream import read_batches
 
@@ -149,7 +149,7 @@ def _prove(survey: Survey, model: LoadedModel, bound: Mapping[str, Contract]) ->
     for shard in survey.standing.pending:
         if shard.name in bound and (features := _first_rows(shard, bound[shard.name])):
             return probe(model, features, choice)
-    return zero_rows(model, choice)
+    return without_rows(model, choice)
 
 
 def _first_rows(shard: Shard, contract: Contract) -> tuple[Array, ...] | None:

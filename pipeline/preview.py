@@ -183,7 +183,7 @@ def _with_model(surveyed: Survey, document: dict[str, Any]) -> list[FailedShard]
     from pipeline.job import small_method
     from pipeline.model import load
     from pipeline.prepare import batch_size
-    from pipeline.probe import zero_rows
+    from pipeline.probe import without_rows
 
     job, record, pending = surveyed.job, surveyed.record, surveyed.standing.pending
     model = load(job.model, job.imports, surveyed.model_sha256)
@@ -203,7 +203,7 @@ def _with_model(surveyed: Survey, document: dict[str, Any]) -> list[FailedShard]
     except DataError as error:
         return [broken(shard, error) for shard in pending]
     try:
-        schema = zero_rows(model, job.method).schema
+        schema = without_rows(model, job.method).schema
     except ModelError:
         schema = None  # it wants rows to tell; `score` finds a collision before it writes
     good, failed = contracts(model.signature, chosen, job, pending, schema)

@@ -100,30 +100,39 @@ def probe(model: LoadedModel, features: Sequence[Array], choice: MethodChoice) -
     )
 
 
-def zero_rows(model: LoadedModel, choice: MethodChoice) -> Proof:
-    """The proof where no shard has a single good row: the shape of the predictions, of no rows.
+def without_rows(model: LoadedModel, choice: MethodChoice) -> Proof:
+    """The proof where no shard has a single good row: the types of the predictions, of no rows.
 
     Raises:
-        ModelError: The model cannot score zero rows.
+        ModelError: The model does not tell them.
     """
-    features = [
-        np.empty(
-            (0, *(d or 1 for d in spec.shape)), object if spec.dtype == "string" else spec.dtype
-        )
+    # Some layers cannot be called on no rows; then a row of zeros shows the shapes as well.
+    for rows in (0, 1):
+        try:
+            outputs = call_step(model, "predict_step", _element(model, _zeros(model, rows)))
+            schema = schema_of(outputs)
+        # A model, or a step of the user's, raises whatever it likes.
+        except Exception as error:
+            if rows == 0:
+                continue
+            raise ModelError(
+                "no shard has a row to score, and the model does not say what it would return",
+                path=model.path,
+                received=f"{type(error).__name__}: {error}",
+            ) from error
+        break
+    method: Method = "predict_step" if choice == "auto" else choice
+    return Proof(method, schema, "no row to prove the methods on")
+
+
+def _zeros(model: LoadedModel, rows: int) -> list[Array]:
+    """Zeros, or empty strings, for each input: (rows, …)."""
+    return [
+        np.full((rows, *(d or 1 for d in spec.shape)), b"", object)
+        if spec.dtype == "string"
+        else np.zeros((rows, *(d or 1 for d in spec.shape)), spec.dtype)
         for spec in model.signature.inputs
     ]
-    method: Method = "predict_step" if choice == "auto" else choice
-    try:
-        schema = schema_of(call_step(model, "predict_step", _element(model, features)))
-    except ShardscoreError:
-        raise
-    except Exception as error:
-        raise ModelError(
-            "no shard has a row to score, and the model does not say what it would return",
-            path=model.path,
-            received=f"{type(error).__name__}: {error}",
-        ) from error
-    return Proof(method, schema, "no row to prove the methods on")
 
 
 def _predict(model: LoadedModel, features: Sequence[Array]) -> dict[str, Array]:

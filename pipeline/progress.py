@@ -180,7 +180,9 @@ class Bar:
         self._done_shards += 1
         if outcome.error is not None:
             self.event(
-                "shard_failed", f"shard {printable(outcome.shard)} failed\n{outcome.error}", level="error"
+                "shard_failed",
+                f"shard {printable(outcome.shard)} failed\n{outcome.error}",
+                level="error",
             )
 
     def end(self) -> None:

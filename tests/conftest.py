@@ -46,8 +46,13 @@ def environment(**extra: str) -> dict[str, str]:
 def run_command(*arguments: object, cwd: Path = ROOT, **extra: str) -> Finished:
     """Runs the command in a process of its own."""
     done = subprocess.run(
-        command(*arguments), cwd=cwd, env=environment(**extra), capture_output=True, text=True,
-        timeout=240, check=False,
+        command(*arguments),
+        cwd=cwd,
+        env=environment(**extra),
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
     )
     return Finished(done.returncode, done.stdout, done.stderr)
 

@@ -218,7 +218,13 @@ def test_null_keeps_the_row_with_a_null_prediction_and_the_reason(
     assert score("--on-bad-row", "null", "--small-shard-rows", small, "--batch-size", 3).code == 0
     rows = pq.read_table(tmp_path / "out" / "2.parquet")
     assert rows["id"].to_pylist() == list(range(10))
-    assert rows["prediction"].to_pylist() == [1.0, None, 3.0, None, *(i + 1.0 for i in range(4, 10))]
+    assert rows["prediction"].to_pylist() == [
+        1.0,
+        None,
+        3.0,
+        None,
+        *(i + 1.0 for i in range(4, 10)),
+    ]
     reasons = rows["bad_row_reason"].to_pylist()
     assert [i for i, reason in enumerate(reasons) if reason] == [1, 3]
     whole = pq.read_table(tmp_path / "out" / "1.parquet")
@@ -314,8 +320,13 @@ def test_a_model_whose_class_is_not_registered_says_how_to_import_it(
     from tests.conftest import SAMPLE, run_command
 
     done = run_command(
-        "score", "--model", SAMPLE / "digits_whole.keras", "--input", SAMPLE / "digits",
-        "--output", tmp_path / "out",
+        "score",
+        "--model",
+        SAMPLE / "digits_whole.keras",
+        "--input",
+        SAMPLE / "digits",
+        "--output",
+        tmp_path / "out",
     )
     assert done.code == 78
     assert "--import" in done.err
@@ -337,9 +348,7 @@ def test_an_output_that_cannot_be_created_is_74(score: Any, tmp_path: Path) -> N
     assert str(tmp_path / "file") in done.err
 
 
-def test_an_output_of_another_job_is_73_and_says_what_differs(
-    score: Any, tmp_path: Path
-) -> None:
+def test_an_output_of_another_job_is_73_and_says_what_differs(score: Any, tmp_path: Path) -> None:
     assert score("--batch-size", 4).code == 0
     done = score("--batch-size", 5, "--keep", "none")
     assert done.code == 73
@@ -440,9 +449,7 @@ def test_a_bad_configuration_is_78(text: str, said: str, score: Any, tmp_path: P
     assert said in done.err
 
 
-def test_with_json_logs_each_line_of_standard_error_is_one_object(
-    score: Any, lake: Path
-) -> None:
+def test_with_json_logs_each_line_of_standard_error_is_one_object(score: Any, lake: Path) -> None:
     truncate(lake / "2.parquet")
     done = score("--log-format", "json")
     lines = [json.loads(line) for line in done.err.splitlines()]
@@ -470,9 +477,7 @@ def test_variables_are_options_too_and_the_command_line_wins(
     assert pq.read_schema(tmp_path / "out" / "1.parquet").names == ["id", "prediction"]
 
 
-def test_hostile_names_are_scored_and_shown_escaped(
-    score: Any, lake: Path, tmp_path: Path
-) -> None:
+def test_hostile_names_are_scored_and_shown_escaped(score: Any, lake: Path, tmp_path: Path) -> None:
     name = "new\nline \x1b[31mred.parquet"
     shard(lake / name)
     shard(lake / ("bad " + name), b=None)

@@ -20,8 +20,16 @@ DIGITS = SAMPLE / "digits" / "digits.parquet"
 
 def score_digits(cli: Any, model: str, output: Path, *more: object) -> Any:
     return cli(
-        "score", "--model", SAMPLE / f"{model}.keras", "--import", SAMPLE / "digits_models.py",
-        "--input", DIGITS, "--output", output, *more,
+        "score",
+        "--model",
+        SAMPLE / f"{model}.keras",
+        "--import",
+        SAMPLE / "digits_models.py",
+        "--input",
+        DIGITS,
+        "--output",
+        output,
+        *more,
     )
 
 
@@ -65,9 +73,7 @@ def test_the_step_that_predict_on_batch_would_break_is_said_once(tmp_path: Path,
 
 
 def test_asking_for_the_method_that_would_be_wrong_is_refused(tmp_path: Path, cli: Any) -> None:
-    done = score_digits(
-        cli, "digits_whole", tmp_path / "out", "--method", "predict_on_batch"
-    )
+    done = score_digits(cli, "digits_whole", tmp_path / "out", "--method", "predict_on_batch")
     assert done.code == 78
     assert "does not give what predict() gives" in done.err
     assert not (tmp_path / "out" / "digits.parquet").exists()
@@ -84,8 +90,10 @@ def test_a_method_asked_for_scores_small_and_big_shards_alike(
     assert done.document["shards"]["by_method"] == {method: 1}
     published = pq.read_table(tmp_path / "out" / "digits.parquet")
     np.testing.assert_allclose(
-        np.stack(published["probabilities"].to_pylist()), truth("digits_whole")["probabilities"],
-        rtol=0, atol=1e-6,
+        np.stack(published["probabilities"].to_pylist()),
+        truth("digits_whole")["probabilities"],
+        rtol=0,
+        atol=1e-6,
     )
 
 
@@ -93,8 +101,15 @@ def test_other_code_behind_the_same_model_file_is_another_job(tmp_path: Path, cl
     module = tmp_path / "digits_models.py"
     module.write_text((SAMPLE / "digits_models.py").read_text())
     arguments = [
-        "score", "--model", SAMPLE / "digits_whole.keras", "--import", module, "--input", DIGITS,
-        "--output", tmp_path / "out",
+        "score",
+        "--model",
+        SAMPLE / "digits_whole.keras",
+        "--import",
+        module,
+        "--input",
+        DIGITS,
+        "--output",
+        tmp_path / "out",
     ]
     assert cli(*arguments).code == 0
     module.write_text(module.read_text() + "\n# changed\n")

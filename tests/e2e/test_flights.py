@@ -80,7 +80,10 @@ def test_predictions_equal_model_predict_on_the_same_rows_in_the_same_order(
         published = pq.read_table(flights_run.output / shard.name)
         assert published["flight_id"].equals(rows["flight_id"]), shard.name
         np.testing.assert_allclose(
-            published["prediction"].to_numpy(), by_hand(model, rows), rtol=0, atol=1e-6,
+            published["prediction"].to_numpy(),
+            by_hand(model, rows),
+            rtol=0,
+            atol=1e-6,
             err_msg=shard.name,
         )
 
@@ -108,9 +111,7 @@ def test_small_shards_went_through_predict_and_big_ones_through_predict_on_batch
 def test_each_published_file_proves_whose_it_is(flights_run: FlightsRun) -> None:
     record = json.loads((flights_run.output / "_shardscore" / "run.json").read_text())
     for shard in SHARDS:
-        note = json.loads(
-            pq.read_metadata(flights_run.output / shard.name).metadata[b"shardscore"]
-        )
+        note = json.loads(pq.read_metadata(flights_run.output / shard.name).metadata[b"shardscore"])
         rows = pq.read_metadata(shard).num_rows
         counts = note["counts"]
         assert note["model_sha256"] == record["identity"]["model_sha256"]
@@ -145,9 +146,20 @@ def test_a_second_run_has_nothing_to_do_and_never_imports_tensorflow(
     )
     begun = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-c", code, "score", "--config", str(SAMPLE / "flights.toml"),
-         "--output", str(flights_run.output)],
-        capture_output=True, text=True, env=environment(), check=False,
+        [
+            sys.executable,
+            "-c",
+            code,
+            "score",
+            "--config",
+            str(SAMPLE / "flights.toml"),
+            "--output",
+            str(flights_run.output),
+        ],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        check=False,
     )
     nothing = time.monotonic() - begun
     begun = time.monotonic()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -366,9 +365,8 @@ def test_a_sweep_leaves_what_another_host_staged(local: LocalStorage) -> None:
     # Its locks do not show here, so nothing tells whether its writer is alive.
     with local.stage("a") as staged:
         ours = staged.path.name
-    host = socket.gethostname()
-    assert ours.startswith(f"{host}-")
-    theirs = staged.path.with_name(ours.replace(host, f"{host}-2", 1))
+    host, writer, suffix = ours.rsplit("-", 2)
+    theirs = staged.path.with_name(f"{host}-2-{writer}-{suffix}")
     theirs.touch()
     assert local.sweep() == 0
     assert theirs.exists()

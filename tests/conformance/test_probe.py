@@ -1,0 +1,126 @@
+"""The probe: what cannot be proved to give predict()'s values is refused, with the reason."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+import pytest
+
+from pipeline.errors import ModelError
+from pipeline.model import load
+from pipeline.probe import probe, without_rows
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ROWS = np.random.default_rng(1).standard_normal((64, 4)).astype("float32")
+
+
+@keras.saving.register_keras_serializable(package="probe")
+class Noise(keras.layers.Layer):
+    """Gives other values at each call."""
+
+    def call(self, x: Any) -> Any:
+        return x + keras.random.normal(keras.ops.shape(x))
+
+
+@keras.saving.register_keras_serializable(package="probe")
+class LessTheBatchMean(keras.layers.Layer):
+    """Makes a row's value depend on its neighbours."""
+
+    def call(self, x: Any) -> Any:
+        return x - keras.ops.mean(x, axis=0, keepdims=True)
+
+
+@keras.saving.register_keras_serializable(package="probe")
+class OneForAll(keras.layers.Layer):
+    """Returns one row however many it is given."""
+
+    def call(self, x: Any) -> Any:
+        return keras.ops.sum(x, axis=0, keepdims=True)
+
+
+@keras.saving.register_keras_serializable(package="probe")
+class Raising(keras.Model):
+    def call(self, x: Any) -> Any:
+        return x
+
+    def predict_step(self, _data: Any) -> Any:
+        raise RuntimeError("out of order")
+
+
+def saved(tmp_path: Path, *layers: Any) -> Any:
+    model = keras.Sequential([keras.Input((4,)), *layers])
+    model.save(tmp_path / "model.keras")
+    return load(str(tmp_path / "model.keras"))
+
+
+def test_a_plain_model_streams_by_predict_on_batch(tmp_path: Path) -> None:
+    proof = probe(saved(tmp_path, keras.layers.Dense(2)), [ROWS], "auto")
+    assert proof.method == "predict_on_batch"
+    assert proof.schema.described() == {"prediction": "fixed_size_list<item: float>[2]"}
+
+
+@pytest.mark.parametrize(
+    ("layer", "said"),
+    [
+        (Noise(), "other values when it is called again"),
+        (LessTheBatchMean(), "depends on the rows that share its batch"),
+        (OneForAll(), "does not return one prediction a row"),
+        (keras.layers.Reshape((2, 2)), None),
+    ],
+    ids=["random", "batch-dependent", "one row for all", "sound"],
+)
+def test_a_model_without_a_prediction_of_its_own_for_each_row_is_refused(
+    layer: Any, said: str | None, tmp_path: Path
+) -> None:
+    model = saved(tmp_path, layer)
+    if said is None:
+        assert probe(model, [ROWS], "auto").method == "predict_on_batch"
+        return
+    with pytest.raises(ModelError, match=said):
+        probe(model, [ROWS], "auto")
+
+
+def test_a_layer_that_keeps_state_between_batches_is_refused(tmp_path: Path) -> None:
+    model = keras.Sequential(
+        [keras.Input(batch_shape=(8, 5, 2)), keras.layers.LSTM(3, stateful=True)]
+    )
+    model.save(tmp_path / "model.keras")
+    with pytest.raises(ModelError, match="keeps state between batches"):
+        load(str(tmp_path / "model.keras"))
+
+
+def test_dropout_is_inactive_and_does_no_harm(tmp_path: Path) -> None:
+    model = saved(tmp_path, keras.layers.Dropout(0.5), keras.layers.Dense(2))
+    assert probe(model, [ROWS], "auto").method == "predict_on_batch"
+
+
+def test_a_model_that_raises_is_refused_with_what_it_was_fed(tmp_path: Path) -> None:
+    model = Raising()
+    model(ROWS)
+    model.save(tmp_path / "model.keras")
+    with pytest.raises(ModelError) as raised:
+        probe(load(str(tmp_path / "model.keras")), [ROWS], "auto")
+    assert "out of order" in str(raised.value)
+    assert "float32 (n, 4)" in str(raised.value)
+
+
+def test_one_row_is_enough_to_prove_the_methods(tmp_path: Path) -> None:
+    assert probe(saved(tmp_path, keras.layers.Dense(2)), [ROWS[:1]], "auto").method
+
+
+def test_without_any_row_the_types_are_learnt_all_the_same(tmp_path: Path) -> None:
+    x = keras.Input((4,))
+    callable_on_none = keras.Model(x, keras.layers.Dense(1)(x))
+    needs_a_row = keras.Model(x, keras.layers.Add()([x, x]))  # see test_keras_traps
+    for model, kind in (
+        (callable_on_none, "float"),
+        (needs_a_row, "fixed_size_list<item: float>[4]"),
+    ):
+        model.save(tmp_path / "model.keras")
+        proof = without_rows(load(str(tmp_path / "model.keras")), "auto")
+        assert proof.schema.described() == {"prediction": kind}
+        assert proof.method == "predict_step"

@@ -1,0 +1,347 @@
+"""Binding: which columns may feed which inputs, how they are chosen, and how they are checked."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pytest
+
+from pipeline.binding import Binding, check, resolve
+from pipeline.errors import ContractError
+from pipeline.signature import InputSpec, Signature
+
+INTEGERS = {str(kind): kind for kind in (pa.int8(), pa.int16(), pa.int32(), pa.int64())} | {
+    str(kind): kind for kind in (pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64())
+}
+FLOATS = {"float16": pa.float16(), "float32": pa.float32(), "float64": pa.float64()}
+TEXTS = {
+    "string": pa.string(),
+    "large_string": pa.large_string(),
+    "string_view": pa.string_view(),
+    "binary": pa.binary(),
+    "large_binary": pa.large_binary(),
+    "dictionary<string>": pa.dictionary(pa.int32(), pa.string()),
+    "dictionary<large_string>": pa.dictionary(pa.int8(), pa.large_string()),
+}
+NEVER = {
+    "null": pa.null(),
+    "date32": pa.date32(),
+    "date64": pa.date64(),
+    "timestamp": pa.timestamp("us"),
+    "timestamp with zone": pa.timestamp("ns", "UTC"),
+    "time32": pa.time32("s"),
+    "time64": pa.time64("ns"),
+    "duration": pa.duration("s"),
+    "decimal": pa.decimal128(10, 2),
+    "fixed_size_binary": pa.binary(4),
+    "struct": pa.struct([("x", pa.float32())]),
+    "map": pa.map_(pa.string(), pa.float32()),
+    "dictionary<timestamp>": pa.dictionary(pa.int32(), pa.timestamp("us")),
+}
+TYPES = {
+    **INTEGERS,
+    **FLOATS,
+    **TEXTS,
+    **NEVER,
+    "bool": pa.bool_(),
+    "dictionary<int64>": pa.dictionary(pa.int32(), pa.int64()),
+}
+
+# What is in neither column of an input's row is refused.
+WIDE = "int32 int64 uint32 uint64 dictionary<int64>"
+RULES = {
+    #          exact                                        rounded            checked
+    "float16": ("bool int8 uint8 float16", "float32 float64", f"int16 uint16 {WIDE}"),
+    "float32": ("bool int8 uint8 int16 uint16 float16 float32", "float64", WIDE),
+    "float64": (
+        "bool int8 uint8 int16 uint16 int32 uint32 float16 float32 float64",
+        "",
+        "int64 uint64 dictionary<int64>",
+    ),
+    "int8": ("bool int8", "", f"uint8 int16 uint16 {WIDE}"),
+    "int16": ("bool int8 uint8 int16", "", f"uint16 {WIDE}"),
+    "int32": (
+        "bool int8 uint8 int16 uint16 int32",
+        "",
+        "uint32 int64 uint64 dictionary<int64>",
+    ),
+    "int64": (
+        "bool int8 uint8 int16 uint16 int32 uint32 int64 dictionary<int64>",
+        "",
+        "uint64",
+    ),
+    "uint8": ("bool uint8", "", f"int8 int16 uint16 {WIDE}"),
+    "uint16": ("bool uint8 uint16", "", f"int8 int16 {WIDE}"),
+    "uint32": (
+        "bool uint8 uint16 uint32",
+        "",
+        "int8 int16 int32 int64 uint64 dictionary<int64>",
+    ),
+    "uint64": (
+        "bool uint8 uint16 uint32 uint64",
+        "",
+        "int8 int16 int32 int64 dictionary<int64>",
+    ),
+    "bool": ("bool", "", ""),
+    "string": (" ".join(TEXTS), "", ""),
+}
+
+
+def conversion_by_rule(kind: str, dtype: str) -> str | None:
+    for name, kinds in zip(("exact", "rounded", "checked"), RULES[dtype], strict=True):
+        if kind in kinds.split():
+            return name
+    return None
+
+
+def single(
+    shape: tuple[int | None, ...] = (), dtype: str = "float32", name: str = "x"
+) -> Signature:
+    return Signature((InputSpec(name, shape, dtype),), "tensor", (), custom_step=False)
+
+
+def several(**shapes: tuple[int | None, ...]) -> Signature:
+    specs = tuple(InputSpec(name, shape, "float32") for name, shape in shapes.items())
+    return Signature(specs, "dict", (), custom_step=False)
+
+
+def schema(**columns: pa.DataType) -> pa.Schema:
+    return pa.schema(list(columns.items()))
+
+
+def scalars(*names: str) -> pa.Schema:
+    return pa.schema([(name, pa.float32()) for name in names])
+
+
+def bound(kind: pa.DataType, signature: Signature) -> Binding:
+    return check(signature, {"x": ("x",)}, schema(x=kind))
+
+
+def conversion_of(kind: pa.DataType, signature: Signature) -> str | None:
+    try:
+        binding = bound(kind, signature)
+    except ContractError:
+        return None
+    return binding.inputs[0].uses[0].conversion
+
+
+# Types
+
+
+@pytest.mark.parametrize("kind", TYPES)
+@pytest.mark.parametrize("dtype", RULES)
+def test_a_column_feeds_an_input_by_the_rule_of_their_types(kind: str, dtype: str) -> None:
+    assert conversion_of(TYPES[kind], single((), dtype)) == conversion_by_rule(kind, dtype)
+
+
+@pytest.mark.parametrize("kind", TYPES)
+@pytest.mark.parametrize("dtype", ["float32", "int32", "bool", "string"])
+def test_a_list_feeds_an_input_of_its_width_by_the_rule_of_its_values(
+    kind: str, dtype: str
+) -> None:
+    signature, rule = single((3,), dtype), conversion_by_rule(kind, dtype)
+    value = TYPES[kind]
+    for lists in (pa.list_(value), pa.large_list(value), pa.list_(value, 3)):
+        assert conversion_of(lists, signature) == rule
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape"),
+    [
+        (pa.list_(pa.float32()), ()),
+        (pa.list_(pa.float32(), 3), ()),
+        (pa.list_(pa.float32(), 3), (4,)),
+        (pa.list_(pa.float32(), 3), (1,)),
+        (pa.list_(pa.float32()), (None,)),
+        (pa.list_(pa.float32()), (2, 2)),
+        (pa.list_(pa.list_(pa.float32())), (2,)),
+    ],
+)
+def test_a_list_feeds_no_input_of_another_shape(
+    kind: pa.DataType, shape: tuple[int | None, ...]
+) -> None:
+    assert conversion_of(kind, single(shape)) is None
+
+
+def test_a_list_of_one_feeds_an_input_of_width_one() -> None:
+    assert bound(pa.list_(pa.float32()), single((1,))).inputs[0].uses[0].width == 1
+
+
+def test_a_scalar_feeds_an_input_of_width_one_or_none() -> None:
+    for shape in ((), (1,)):
+        assert bound(pa.float32(), single(shape)).inputs[0].uses[0].width is None
+
+
+def test_a_type_that_is_refused_is_named_with_its_column_and_its_input() -> None:
+    with pytest.raises(ContractError) as caught:
+        bound(pa.date32(), single((), "int32"))
+    error = caught.value
+    assert error.column == "x"
+    assert "int32 (n)" in (error.expected or "")
+    assert "date32[day]" in (error.received or "")
+    assert error.hint
+
+
+# Choosing
+
+
+def test_an_input_takes_the_column_of_its_name() -> None:
+    chosen = resolve(several(b=(), a=(1,)), scalars("a", "other", "b"))
+    assert list(chosen.items()) == [("b", ("b",)), ("a", ("a",))]
+
+
+@pytest.mark.parametrize(
+    ("features", "columns"),
+    [
+        (["c", "a"], ("c", "a")),
+        (["x*"], ("x2", "x1")),
+        (["c", "x*", "a"], ("c", "x2", "x1", "a")),
+        (["x1", "x*"], ("x1", "x2")),
+        (["?"], ("a", "c")),
+        (["x[0-9]"], ("x2", "x1")),
+        (["v[1]"], ("v[1]",)),
+        (["*"], ("x2", "a", "x1", "v[1]", "c")),
+    ],
+)
+def test_features_are_names_and_globs_in_order(
+    features: list[str], columns: tuple[str, ...]
+) -> None:
+    lake = scalars("x2", "a", "x1", "v[1]", "c")
+    assert resolve(single((2,)), lake, features) == {"x": columns}
+
+
+def test_a_glob_heeds_case() -> None:
+    assert resolve(single((1,)), scalars("A1", "a1"), ["a*"]) == {"x": ("a1",)}
+
+
+@pytest.mark.parametrize("missing", ["none", "none*"])
+def test_a_feature_that_matches_no_column_is_named(missing: str) -> None:
+    with pytest.raises(ContractError) as caught:
+        resolve(single((2,)), scalars("a", "b"), ["a", missing])
+    assert caught.value.column == missing
+    assert caught.value.received == "columns a, b"
+
+
+def test_features_are_refused_for_a_model_with_several_inputs() -> None:
+    with pytest.raises(ContractError, match="single input") as caught:
+        resolve(several(a=(), b=()), scalars("a", "b"), ["a"])
+    assert "a, b" in (caught.value.received or "")
+
+
+def test_a_mapping_names_the_columns_of_an_input_and_leaves_the_others_to_their_names() -> None:
+    chosen = resolve(
+        several(a=(), wide=(2,)), scalars("a", "p1", "p2"), inputs={"wide": ["p2", "p1"]}
+    )
+    assert chosen == {"a": ("a",), "wide": ("p2", "p1")}
+
+
+def test_a_mapping_comes_before_the_column_of_the_same_name() -> None:
+    assert resolve(several(a=()), scalars("a", "b"), inputs={"a": ["b"]}) == {"a": ("b",)}
+
+
+def test_a_mapping_of_an_input_that_the_model_lacks_is_refused() -> None:
+    with pytest.raises(ContractError, match="no input 'c'") as caught:
+        resolve(several(a=(), b=()), scalars("a", "b"), inputs={"c": ["a"]})
+    assert caught.value.expected == "a, b"
+
+
+def test_a_mapping_to_a_column_that_is_not_there_is_refused() -> None:
+    with pytest.raises(ContractError, match="'a'") as caught:
+        resolve(several(a=()), scalars("a", "b"), inputs={"a": ["gone"]})
+    assert caught.value.column == "gone"
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.list_(pa.float64()), pa.large_list(pa.int8()), pa.list_(pa.float32(), 3)]
+)
+def test_a_single_input_takes_the_only_list_column_of_its_width(kind: pa.DataType) -> None:
+    lake = schema(
+        id=pa.int64(), pixels=kind, narrow=pa.list_(pa.float32(), 2), words=pa.list_(pa.string())
+    )
+    assert resolve(single((3,)), lake) == {"x": ("pixels",)}
+
+
+@pytest.mark.parametrize(
+    ("signature", "lake"),
+    [
+        (single((3,)), schema(a=pa.list_(pa.float32()), b=pa.list_(pa.float32(), 3))),
+        (single((3,)), schema(a=pa.list_(pa.float32(), 2))),
+        (single((3,)), schema(a=pa.list_(pa.string()))),
+        (single(()), schema(a=pa.list_(pa.float32()))),
+        (several(x=(3,), y=(3,)), schema(y=pa.list_(pa.float32()), a=pa.list_(pa.float32()))),
+        (single(()), schema(a=pa.float32())),
+    ],
+    ids=["two lists", "too narrow", "of text", "of a scalar", "of several inputs", "another name"],
+)
+def test_an_input_that_finds_no_column_is_named_with_what_there_is(
+    signature: Signature, lake: pa.Schema
+) -> None:
+    with pytest.raises(ContractError) as caught:
+        resolve(signature, lake)
+    assert caught.value.column == "x"
+    assert str(signature.inputs[0]) in (caught.value.expected or "")
+    assert caught.value.received == "columns " + ", ".join(lake.names)
+    assert "--features" in (caught.value.hint or "")
+
+
+# Checking
+
+
+def test_a_binding_lists_each_column_once() -> None:
+    signature = several(a=(), wide=(2,))
+    chosen = {"a": ("p",), "wide": ("q", "p")}
+    assert check(signature, chosen, scalars("p", "q")).columns == ("p", "q")
+
+
+def test_a_checked_binding_says_how_each_column_is_used() -> None:
+    lake = schema(p=pa.int64(), q=pa.list_(pa.float64()))
+    binding = check(several(a=(), b=(3,)), {"a": ("p",), "b": ("q",)}, lake)
+    uses = [use for one in binding.inputs for use in one.uses]
+    assert [(u.column, u.type, u.conversion, u.width) for u in uses] == [
+        ("p", pa.int64(), "checked", None),
+        ("q", pa.list_(pa.float64()), "rounded", 3),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("columns", "word"), [(["a", "b"], "missing"), (["x", "a", "x"], "there twice")]
+)
+def test_a_column_that_is_missing_or_there_twice_is_named(columns: list[str], word: str) -> None:
+    with pytest.raises(ContractError, match=word) as caught:
+        check(single(), {"x": ("x",)}, scalars(*columns))
+    assert caught.value.column == "x"
+    assert caught.value.received == "columns " + ", ".join(columns)
+
+
+@pytest.mark.parametrize(
+    ("shape", "columns"),
+    [
+        ((3,), ("a", "b")),
+        ((3,), ("a", "b", "c", "d")),
+        ((3,), ()),
+        ((), ("a", "b")),
+        ((1,), ("a", "b")),
+        ((2, 2), ("a", "b", "c", "d")),
+        ((None,), ("a", "b")),
+        ((3,), ("a", "b", "list")),
+        ((3,), ("list", "list2")),
+    ],
+)
+def test_columns_of_another_width_than_the_input_are_refused(
+    shape: tuple[int | None, ...], columns: tuple[str, ...]
+) -> None:
+    vector = pa.list_(pa.float32(), 3)
+    lake = pa.schema([*scalars("a", "b", "c", "d"), ("list", vector), ("list2", vector)])
+    signature = single(shape)
+    with pytest.raises(ContractError, match="do not fit") as caught:
+        check(signature, {"x": columns}, lake)
+    assert str(signature.inputs[0]) in (caught.value.expected or "")
+    assert f"{len(columns)} column(s)" in (caught.value.received or "")
+    assert all(f"{name} " in (caught.value.received or "") for name in columns)
+
+
+@pytest.mark.parametrize(("shape", "columns"), [((), "a"), ((1,), "a"), ((3,), "abc")])
+def test_as_many_scalar_columns_as_the_input_is_wide_fit(
+    shape: tuple[int, ...], columns: str
+) -> None:
+    binding = check(single(shape), {"x": tuple(columns)}, scalars(*"abc"))
+    assert binding.columns == tuple(columns)

@@ -1,0 +1,151 @@
+"""The plan: which shards are done, and how the others are cut into units."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.errors import ChangedInputError, OutputMismatchError
+from pipeline.footer import Provenance
+from pipeline.plan import GROUP_BATCHES, GROUP_SHARDS, listing, plan_id, standing, work_units
+from pipeline.records import Shard, WorkUnit
+from tests.unit.conftest import FINGERPRINT, note_of, shard
+
+
+@st.composite
+def lakes(draw: st.DrawFn) -> list[Shard]:
+    """Shards of every size around the thresholds, and enough of them to overflow a group."""
+    runs = draw(st.lists(st.tuples(st.integers(0, 60), st.integers(1, 700)), max_size=6))
+    rows = [size for size, times in runs for _ in range(times)]
+    return [shard(f"{i:05}.parquet", size) for i, size in enumerate(rows)]
+
+
+sizes = st.integers(1, 20)
+thresholds = st.integers(0, 60)
+
+
+@given(lakes(), sizes, thresholds)
+def test_the_units_are_a_partition_of_the_pending_shards_in_order(
+    pending: list[Shard], batch_size: int, threshold: int
+) -> None:
+    units = work_units(pending, batch_size, threshold)
+    assert [member for unit in units for member in unit.shards] == pending
+    assert all(unit.shards for unit in units)
+
+
+@given(lakes(), sizes, thresholds)
+def test_a_big_shard_is_alone_and_no_unit_mixes_big_and_small(
+    pending: list[Shard], batch_size: int, threshold: int
+) -> None:
+    for unit in work_units(pending, batch_size, threshold):
+        assert {member.rows <= threshold for member in unit.shards} == {unit.small}
+        assert unit.small or len(unit.shards) == 1
+
+
+@given(lakes(), sizes, thresholds)
+def test_a_group_is_bounded_in_rows_and_in_shards(
+    pending: list[Shard], batch_size: int, threshold: int
+) -> None:
+    for unit in work_units(pending, batch_size, threshold):
+        assert unit.rows <= GROUP_BATCHES * batch_size or len(unit.shards) == 1
+        assert len(unit.shards) <= GROUP_SHARDS
+
+
+@given(lakes(), sizes, thresholds)
+def test_neighbouring_small_shards_share_a_unit_until_a_bound_is_reached(
+    pending: list[Shard], batch_size: int, threshold: int
+) -> None:
+    def could_take(unit: WorkUnit, member: Shard) -> bool:
+        fits = unit.rows + member.rows <= GROUP_BATCHES * batch_size
+        return fits and len(unit.shards) < GROUP_SHARDS
+
+    for one, other in pairwise(work_units(pending, batch_size, threshold)):
+        assert not (one.small and other.small and could_take(one, other.shards[0]))
+
+
+def test_nothing_pending_is_no_unit() -> None:
+    assert work_units([], 32, 32) == ()
+
+
+@given(st.lists(st.sampled_from(["done", "pending", "changed"]), max_size=20))
+def test_shards_are_sorted_by_what_is_published_of_them(states: list[str]) -> None:
+    shards = [shard(f"{i:02}.parquet") for i in range(len(states))]
+    published: dict[str, Provenance | None] = {"of-no-shard.parquet": note_of(shard("x.parquet"))}
+    for member, state in zip(shards, states, strict=True):
+        if state == "done":
+            published[member.name] = note_of(member)
+        if state == "changed":
+            published[member.name] = note_of(shard(member.name, rows=11))
+    found = standing(shards, published, FINGERPRINT, "/out")
+
+    def in_state(wanted: str) -> list[str]:
+        return [s.name for s, state in zip(shards, states, strict=True) if state == wanted]
+
+    assert [member.name for member in found.done] == in_state("done")
+    assert [member.name for member in found.pending] == in_state("pending")
+    assert [member.name for member in found.changed] == in_state("changed")
+
+
+def test_a_shard_that_was_only_moved_or_touched_is_done() -> None:
+    here = shard("a.parquet", root="/lake", mtime_ns=1)
+    there = shard("a.parquet", root="/copy", key="sub/a.parquet", mtime_ns=2)
+    assert standing([there], {"a.parquet": note_of(here)}, FINGERPRINT, "/out").done == (there,)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"rows": 11}, ("rows 10", "rows 11")),
+        ({"size": 1001}, ("size 1000", "size 1001")),
+        ({"footer_sha256": "1" * 64}, ("footer_sha256 000", "footer_sha256 111")),
+    ],
+)
+def test_a_changed_shard_fails_saying_what_differs(
+    change: dict[str, int | str], named: tuple[str, str]
+) -> None:
+    was, now = shard(), shard(**change)
+    (failed,) = standing([now], {now.name: note_of(was)}, FINGERPRINT, "/out").changed
+    error = failed.error
+    assert isinstance(error, ChangedInputError)
+    assert failed.path == error.path == now.path
+    assert (error.expected or "").startswith(named[0])
+    assert (error.received or "").startswith(named[1])
+    assert "/out/a.parquet" in (error.hint or "")
+
+
+@pytest.mark.parametrize("note", [None, note_of(shard(), fingerprint="e" * 64)])
+def test_a_foreign_file_under_a_final_name_is_refused(note: Provenance | None) -> None:
+    with pytest.raises(OutputMismatchError) as caught:
+        standing([shard("b.parquet"), shard()], {"a.parquet": note}, FINGERPRINT, "/out")
+    assert caught.value.path == "/out/a.parquet"
+    assert FINGERPRINT[:12] in (caught.value.expected or "")
+    assert ("eeee" if note else "did not write") in (caught.value.received or "")
+
+
+def test_a_foreign_file_that_no_shard_would_replace_is_let_be() -> None:
+    assert standing([shard()], {"else.parquet": None}, FINGERPRINT, "/out").pending == (shard(),)
+
+
+few_shards = st.lists(
+    st.builds(
+        shard,
+        st.sampled_from(["a", "b"]),
+        st.integers(0, 1),
+        size=st.integers(0, 1),
+        footer_sha256=st.sampled_from(["0", "1"]),
+        root=st.sampled_from(["/here", "/there"]),
+        mtime_ns=st.integers(0, 1),
+    ),
+    max_size=2,
+)
+
+
+@given(few_shards, few_shards)
+def test_plans_have_one_id_if_and_only_if_they_list_the_same_content(
+    one: list[Shard], other: list[Shard]
+) -> None:
+    same_content = [s.identity for s in one] == [s.identity for s in other]
+    assert (plan_id(listing(one)) == plan_id(listing(other))) == same_content
