@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,24 +16,21 @@ from pipeline.extract import extract
 from pipeline.records import BadRow
 from pipeline.signature import InputSpec, Signature
 
-Column = pa.Array | Sequence[Any]
 Extracted = tuple[tuple[np.ndarray[Any, Any], ...], Any, tuple[BadRow, ...]]
 
 
-def extracted(
-    columns: dict[str, pa.Array], specs: dict[str, InputSpec], start: int = 0
-) -> Extracted:
-    """The inputs of the specs, each fed by the column of its name or by its `a|b|c`."""
+def extracted(columns: dict[str, pa.Array], *specs: InputSpec, start: int = 0) -> Extracted:
+    """The inputs, each fed by the column of its name; one that is named `a|b`, by columns a and b."""
     batch = pa.record_batch(columns)
-    signature = Signature(tuple(specs.values()), "dict", (), custom_step=False)
-    chosen = {spec.name: tuple(spec.name.split("|")) for spec in specs.values()}
+    signature = Signature(specs, "dict", (), custom_step=False)
+    chosen = {spec.name: tuple(spec.name.split("|")) for spec in specs}
     return extract(check(signature, chosen, batch.schema), batch, start)
 
 
 def one_input(
     values: pa.Array, dtype: str = "float32", shape: tuple[int, ...] = (), start: int = 0
 ) -> Extracted:
-    return extracted({"x": values}, {"x": InputSpec("x", shape, dtype)}, start)
+    return extracted({"x": values}, InputSpec("x", shape, dtype), start=start)
 
 
 def fates(values: pa.Array, dtype: str, shape: tuple[int, ...] = ()) -> tuple[list[Any], list[int]]:
@@ -96,7 +92,7 @@ def test_a_scalar_column_takes_the_shape_of_its_input(shape: tuple[int, ...]) ->
 
 def test_columns_stand_side_by_side_in_the_order_of_the_binding() -> None:
     columns = {"a": pa.array([1, 2], pa.int8()), "b": pa.array([3.0, 4.0])}
-    (array,), _, _ = extracted(columns, {"x": InputSpec("b|a", (2,), "float32")})
+    (array,), _, _ = extracted(columns, InputSpec("b|a", (2,), "float32"))
     assert array.tolist() == [[3, 1], [4, 2]]
 
 
@@ -291,8 +287,8 @@ def test_the_first_reason_of_a_row_wins() -> None:
         "a": pa.array([None, 300, 1, 300], pa.int64()),
         "b": pa.array([None, None, 400, 400], pa.int64()),
     }
-    specs = {name: InputSpec(name, (), "int8") for name in "ab"}
-    _, good, bad = extracted(columns, specs)
+    specs = [InputSpec(name, (), "int8") for name in "ab"]
+    _, good, bad = extracted(columns, *specs)
     assert good.tolist() == [False] * 4
     assert [(row.row, row.column, row.reason.split()[0]) for row in bad] == [
         (0, "a", "null"),
@@ -313,12 +309,12 @@ def test_a_row_that_is_bad_in_one_input_is_left_out_of_all() -> None:
         "b": pa.array([[1, 1], [2, 2], [3], [4, 4], [5, 500]], PAIRS["list"]),
         "c": pa.array(["1", "2", "3", None, "5"]),
     }
-    specs = {
-        "a": InputSpec("a", (), "float32"),
-        "b": InputSpec("b", (2,), "int8"),
-        "c": InputSpec("c", (), "string"),
-    }
-    arrays, good, bad = extracted(columns, specs)
+    specs = [
+        InputSpec("a", (), "float32"),
+        InputSpec("b", (2,), "int8"),
+        InputSpec("c", (), "string"),
+    ]
+    arrays, good, bad = extracted(columns, *specs)
     assert [array.tolist() for array in arrays] == [[1.0], [[1, 1]], ["1"]]
     assert good.tolist() == [True, False, False, False, False]
     assert [row.column for row in bad] == ["a", "b", "c", "b"]
@@ -387,17 +383,18 @@ def fits(value: Any, spec: InputSpec) -> bool:
 def test_each_row_is_good_or_bad_and_the_good_ones_keep_their_order_and_values(
     batch: pa.RecordBatch, start: int
 ) -> None:
-    specs = {name: COLUMNS[name][2] for name in batch.schema.names}
-    arrays, good, bad = extracted(dict(zip(specs, batch.columns, strict=True)), specs, start)
-    rows = [[row[name] for name in specs] for row in batch.to_pylist()]
-    fitting = [all(map(fits, row, specs.values())) for row in rows]
+    names = batch.schema.names
+    specs = [COLUMNS[name][2] for name in names]
+    columns = dict(zip(names, batch.columns, strict=True))
+    arrays, good, bad = extracted(columns, *specs, start=start)
+    rows = [list(row.values()) for row in batch.to_pylist()]
+    fitting = [all(map(fits, row, specs)) for row in rows]
     assert [row.row - start for row in bad] == [i for i, fit in enumerate(fitting) if not fit]
     assert (good is None) == all(fitting)
     assert good is None or good.tolist() == fitting
-    for i, (array, spec) in enumerate(zip(arrays, specs.values(), strict=True)):
+    for i, (array, spec) in enumerate(zip(arrays, specs, strict=True)):
         dtype = object if spec.dtype == "string" else spec.dtype
         kept = [row[i] for row, fit in zip(rows, fitting, strict=True) if fit]
-        with np.errstate(over="ignore"):
-            expected = np.array(kept, dtype).reshape(-1, *spec.shape)
+        expected = np.array(kept, dtype).reshape(-1, *spec.shape)
         assert array.dtype == dtype
         np.testing.assert_array_equal(array, expected)

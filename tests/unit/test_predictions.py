@@ -1,0 +1,308 @@
+"""Predictions: what a model returns, as Arrow columns that are checked."""
+
+from __future__ import annotations
+
+import io
+import math
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from pipeline.errors import ContractError, ModelError, ScoringError
+from pipeline.predictions import Array, PredictionSchema, flatten, schema_of
+
+ONE, TWO = np.zeros((4, 1), np.float32), np.ones((4, 2), np.float32)
+
+
+def texts(*values: Any) -> Array:
+    return np.array(values, object)
+
+
+def names_of(outputs: Any, output_names: tuple[str, ...] = ()) -> list[str]:
+    return list(flatten(outputs, output_names))
+
+
+# Flattening
+
+
+@pytest.mark.parametrize(
+    ("outputs", "output_names", "expected"),
+    [
+        (ONE, (), ["prediction"]),
+        (ONE, ("dense",), ["prediction"]),
+        ({"b": ONE, "a": TWO}, (), ["b", "a"]),
+        ({"b": ONE, "a": TWO}, ("x", "y"), ["b", "a"]),
+        ({"box": {"x": ONE, "y": TWO}, "score": ONE}, (), ["box.x", "box.y", "score"]),
+        ({"a": {"b": {"c": ONE}}}, (), ["a.b.c"]),
+        ([ONE, TWO], ("dense", "dense_1"), ["dense", "dense_1"]),
+        ((ONE, TWO), ("dense", "dense_1"), ["dense", "dense_1"]),
+        ([ONE, TWO], (), ["prediction_0", "prediction_1"]),
+        ([ONE, TWO], ("dense",), ["prediction_0", "prediction_1"]),
+        ([ONE], ("dense",), ["dense"]),
+        ({"a": [ONE, TWO]}, ("x", "y"), ["a.0", "a.1"]),
+        ([{"x": ONE}, (ONE, TWO)], ("a", "b"), ["a.x", "b.0", "b.1"]),
+    ],
+)
+def test_outputs_are_flattened_to_dotted_names(
+    outputs: Any, output_names: tuple[str, ...], expected: list[str]
+) -> None:
+    assert names_of(outputs, output_names) == expected
+
+
+def test_each_array_keeps_its_name() -> None:
+    flat = flatten({"a": {"one": ONE}, "two": [TWO]}, ())
+    assert flat["a.one"] is ONE
+    assert flat["two.0"] is TWO
+
+
+@pytest.mark.parametrize(
+    ("outputs", "output_names"),
+    [({"a.b": ONE, "a": {"b": TWO}}, ()), ([ONE, TWO], ("dense", "dense"))],
+)
+def test_two_outputs_of_one_name_are_refused(
+    outputs: Any, output_names: tuple[str, ...]
+) -> None:
+    with pytest.raises(ModelError, match="one name") as caught:
+        flatten(outputs, output_names)
+    assert caught.value.column in {"a.b", "dense"}
+
+
+class Ragged:
+    """Shaped like TensorFlow's ragged tensors, whose rows differ in length."""
+
+    shape = (4, None)
+    dtype = "float32"
+    row_splits = ONE
+
+
+@pytest.mark.parametrize("value", [Ragged(), 1.5, None, "text", object()])
+def test_what_is_no_dense_array_is_refused_by_its_name(value: Any) -> None:
+    with pytest.raises(ModelError, match="no dense array") as caught:
+        flatten({"good": ONE, "bad": value}, ())
+    assert caught.value.column == "bad"
+    assert caught.value.received == type(value).__name__
+
+
+@pytest.mark.parametrize("nothing", [{}, [], ()])
+def test_a_model_that_returns_nothing_is_refused(nothing: Any) -> None:
+    with pytest.raises(ModelError, match="no output"):
+        flatten(nothing, ())
+
+
+# The schema
+
+
+@pytest.mark.parametrize(
+    ("dtype", "kind"),
+    [
+        (np.float16, pa.float16()),
+        (np.float32, pa.float32()),
+        (np.float64, pa.float64()),
+        (np.int8, pa.int8()),
+        (np.int16, pa.int16()),
+        (np.int32, pa.int32()),
+        (np.int64, pa.int64()),
+        (np.uint8, pa.uint8()),
+        (np.uint16, pa.uint16()),
+        (np.uint32, pa.uint32()),
+        (np.uint64, pa.uint64()),
+        (np.bool_, pa.bool_()),
+    ],
+)
+@pytest.mark.parametrize("shape", [(), (1,), (3,), (2, 3), (1, 1), (2, 1, 3)])
+def test_a_dtype_is_kept_and_the_shape_of_a_row_decides_the_kind_of_column(
+    dtype: Any, kind: pa.DataType, shape: tuple[int, ...]
+) -> None:
+    (output,) = schema_of({"y": np.zeros((4, *shape), dtype)}).outputs
+    if shape in {(), (1,)}:
+        assert output.type == kind
+    elif len(shape) == 1:
+        assert output.type == pa.list_(kind, 3)
+    else:
+        assert output.type == pa.fixed_shape_tensor(kind, shape)
+
+
+@pytest.mark.parametrize(
+    ("array", "kind"),
+    [
+        (texts(b"yes", "é".encode()), pa.string()),
+        (texts("yes", "é"), pa.string()),
+        (texts(b"\x89PNG", b"yes"), pa.binary()),
+        (texts([b"a", b"b"], [b"c", b"d"]), pa.list_(pa.string(), 2)),
+        (texts([b"a", b"\xff"]), pa.list_(pa.binary(), 2)),
+    ],
+)
+def test_strings_are_text_where_they_decode_and_bytes_where_not(
+    array: Array, kind: pa.DataType
+) -> None:
+    assert schema_of({"y": array}).outputs[0].type == kind
+
+
+@pytest.mark.parametrize("dtype", [ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn, np.complex64])
+def test_a_dtype_that_parquet_lacks_is_refused_with_what_to_do(dtype: Any) -> None:
+    with pytest.raises(ModelError, match="cannot be written") as caught:
+        schema_of({"y": np.zeros((4, 2), dtype)})
+    assert caught.value.column == "y"
+    assert caught.value.received == np.dtype(dtype).name
+    assert "cast" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.float32(1.5), "no dimension for the rows"),
+        (np.zeros((4, 0), np.float32), "is empty"),
+        (np.zeros((4, 3, 0), np.float32), "is empty"),
+        (texts([[b"a", b"b"]]), "more than two dimensions"),
+    ],
+)
+def test_a_shape_that_no_column_has_is_refused(array: Array, message: str) -> None:
+    with pytest.raises(ModelError, match=message) as caught:
+        schema_of({"y": array})
+    assert caught.value.column == "y"
+
+
+def test_a_schema_describes_its_columns_in_order() -> None:
+    schema = schema_of({"b": TWO, "a": np.zeros(4, np.int8)})
+    assert list(schema.described().items()) == [
+        ("b", "fixed_size_list<item: float>[2]"),
+        ("a", "int8"),
+    ]
+    assert [field.name for field in schema.fields] == ["b", "a"]
+    assert schema.row_bytes == 2 * 4 + 1
+
+
+@pytest.mark.parametrize("carried", [["a"], ["x", "b"]])
+def test_a_carried_column_with_the_name_of_a_prediction_is_refused(carried: list[str]) -> None:
+    schema = schema_of({"a": ONE, "b": TWO})
+    schema.refuse_collision(["x", "A"], "/lake/a.parquet")
+    with pytest.raises(ContractError) as caught:
+        schema.refuse_collision(carried, "/lake/a.parquet")
+    assert caught.value.path == "/lake/a.parquet"
+    assert caught.value.column == carried[-1]
+
+
+# To Arrow
+
+
+@pytest.mark.parametrize(
+    ("array", "received"),
+    [
+        (np.zeros((3, 2), np.float32), "float32 (3, 2)"),
+        (np.zeros((5, 2), np.float32), "float32 (5, 2)"),
+        (np.zeros((1, 4, 2), np.float32), "float32 (1, 4, 2)"),
+        (np.zeros((4,), np.float32), "float32 (4,)"),
+        (np.zeros((4, 3), np.float32), "float32 (4, 3)"),
+        (np.zeros((4, 2), np.float64), "float64 (4, 2)"),
+        (np.zeros((4, 2), np.int32), "int32 (4, 2)"),
+        (np.float32(1), "float32 ()"),
+    ],
+)
+def test_a_batch_that_does_not_fit_its_rows_or_the_schema_is_refused(
+    array: Array, received: str
+) -> None:
+    schema = schema_of({"y": TWO})
+    with pytest.raises(ScoringError, match="'y'") as caught:
+        schema.to_arrow([array], 4)
+    assert caught.value.expected == "float32 (4, 2)"
+    assert caught.value.received == received
+
+
+@pytest.mark.parametrize("arrays", [[], [ONE, TWO]])
+def test_another_number_of_outputs_is_refused(arrays: list[Array]) -> None:
+    with pytest.raises(ScoringError, match="structure"):
+        schema_of({"y": ONE}).to_arrow(arrays, 4)
+
+
+def test_bytes_that_do_not_decode_in_a_column_of_text_are_refused() -> None:
+    schema = schema_of({"y": texts(b"yes", b"no")})
+    with pytest.raises(ScoringError, match="'y'"):
+        schema.to_arrow([texts(b"yes", b"\xff")], 2)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_the_order_of_an_array_in_memory_does_not_matter(order: Any) -> None:
+    array = np.arange(24, dtype=np.float32).reshape(4, 6).copy(order)[:, ::2]
+    (column,) = schema_of({"y": array}).to_arrow([array], 4)
+    assert column.to_pylist() == array.tolist()
+
+
+def test_the_columns_of_no_rows_have_the_types_of_the_others() -> None:
+    arrays = {
+        "scalar": ONE,
+        "vector": TWO,
+        "matrix": np.zeros((4, 2, 2), np.float16),
+        "text": texts(b"a", b"b"),
+    }
+    schema = schema_of(arrays)
+    empty = schema.empty()
+    assert [column.type for column in empty] == [field.type for field in schema.fields]
+    assert [len(column) for column in empty] == [0, 0, 0, 0]
+
+
+# The law: arrays → Parquet → arrays is the identity
+
+DTYPES = st.sampled_from(
+    [*"bBhHiIlLefd", "?"]  # each integer, float and bool of numpy, by its character
+).map(np.dtype)
+WORDS = st.one_of(st.text(max_size=4).map(str.encode), st.binary(max_size=4))
+
+
+@st.composite
+def outputs(draw: st.DrawFn) -> dict[str, Array]:
+    """What a model may return for one batch: a few arrays of as many rows."""
+    rows = draw(st.integers(0, 5))
+    inner = st.lists(st.integers(1, 3), max_size=3).map(tuple)
+    drawn: dict[str, Array] = {}
+    for i in range(draw(st.integers(1, 3))):
+        if draw(st.integers(0, 3)):
+            array = draw(hnp.arrays(draw(DTYPES), (rows, *draw(inner))))
+        else:
+            shape = (rows, *draw(inner)[:1])
+            size = math.prod(shape)
+            words = draw(st.lists(WORDS, min_size=size, max_size=size))
+            array = np.array(words, object).reshape(shape)
+        drawn[f"y{i}"] = array
+    return drawn
+
+
+def read_back(schema: PredictionSchema, columns: tuple[pa.Array, ...]) -> list[Array]:
+    """The columns as arrays, after a journey through a Parquet file."""
+    file = io.BytesIO()
+    pq.write_table(pa.table(list(columns), schema=pa.schema(schema.fields)), file)
+    table = pq.read_table(pa.BufferReader(file.getvalue()))
+    assert table.schema.equals(pa.schema(schema.fields))
+    arrays = []
+    for output, column in zip(schema.outputs, table.columns, strict=True):
+        values = column.combine_chunks()
+        if isinstance(values, pa.ExtensionArray):
+            values = values.storage
+        if pa.types.is_fixed_size_list(values.type):
+            values = values.flatten()
+        flat = values.to_numpy(zero_copy_only=False)
+        arrays.append(flat.reshape(len(column), *output.shape))
+    return arrays
+
+
+@given(outputs())
+def test_what_is_written_reads_back_bit_by_bit(arrays: dict[str, Array]) -> None:
+    schema = schema_of(arrays)
+    rows = len(next(iter(arrays.values())))
+    columns = schema.to_arrow(list(arrays.values()), rows)
+    assert [column.null_count for column in columns] == [0] * len(arrays)
+    for array, back in zip(arrays.values(), read_back(schema, columns), strict=True):
+        if array.dtype == object:
+            encoded = [word.encode() if isinstance(word, str) else word for word in back.flat]
+            assert encoded == list(array.flat)
+            assert back.shape == array.shape
+        else:
+            assert back.dtype == array.dtype
+            assert back.shape == array.shape
+            assert back.tobytes() == array.tobytes()
