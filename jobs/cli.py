@@ -18,7 +18,7 @@ import typer
 
 from jobs import options as opt  # noqa: TC001 - Typer reads the annotations at run time
 from jobs.exit_codes import ExitCode, of_error, of_report
-from pipeline.errors import ShardscoreError, StoppedError
+from pipeline.errors import NoInputError, ShardscoreError, StoppedError
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -141,6 +141,12 @@ def status(
     from pipeline import preview
 
     document = preview.status(output)
+    if not document["begun"]:
+        raise NoInputError(
+            "no run has begun an output here",
+            path=document["output"],
+            hint="check the path; it is what `score` was given as --output",
+        )
     print(json.dumps(document, indent=1) if as_json else preview.status_text(document))
 
 

@@ -67,10 +67,12 @@ def _read(config: Path) -> dict[str, Any]:
     for name in _PATHS:
         if name in values:
             values[name] = _beside(config, values[name])
-    if isinstance(values.get("imports"), list):
+    modules = values.get("imports")
+    if isinstance(modules, str):
+        modules = [modules]
+    if isinstance(modules, list):
         values["imports"] = [
-            _beside(config, item) if str(item).endswith(".py") else item
-            for item in values["imports"]
+            _beside(config, item) if str(item).endswith(".py") else item for item in modules
         ]
     return values
 
@@ -78,7 +80,7 @@ def _read(config: Path) -> dict[str, Any]:
 def _beside(config: Path, value: Any) -> Any:
     if isinstance(value, list):
         return [_beside(config, item) for item in value]
-    if not isinstance(value, str) or has_scheme(value):
+    if not isinstance(value, str) or not value or has_scheme(value):
         return value
     folder = config.absolute().parent
     if glob.has_magic(value):
@@ -98,8 +100,8 @@ def _explained(
         )
     message = first["msg"].removeprefix("Value error, ")
     received = None if not field else repr(chosen.get(field, first["input"]))
-    if not field or field in chosen:
+    # Rules between fields have no field of their own; features is the one with an option.
+    if (field or "features") in chosen:
         return UsageError(f"{option if field else 'the options'}: {message}", received=received)
-    return ConfigError(
-        f"the value of {field} is wrong", path=str(config), expected=message, received=received
-    )
+    wrong = f"the value of {field} is wrong" if field else "the values do not go together"
+    return ConfigError(wrong, path=str(config), expected=message, received=received)

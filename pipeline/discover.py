@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.errors import DataError, NoInputError, UsageError
+import pyarrow as pa
+
+from pipeline.errors import ContractError, DataError, NoInputError, UsageError
 from pipeline.footer import parquet_errors, read_footer
 from pipeline.records import FailedShard, Shard
 from pipeline.storage import storage_at
@@ -22,10 +25,9 @@ from pipeline.storage import storage_at
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    import pyarrow as pa
-
 SUFFIXES = (".parquet", ".pq", ".parq")
 _FOOTER_THREADS = 8
+_ESCAPED = re.compile(r"\[([*?[])\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +61,9 @@ def discover(inputs: Iterable[str], output: str) -> Discovery:
         UsageError: Two files would publish to one name, or the output is an input.
     """
     found: dict[str, _Found] = {}
+    outside = _Outside(output)
     for address in inputs:
-        for file in _files(address, output):
+        for file in _files(address, outside):
             other = found.setdefault(file.name, file)
             if (other.root, other.key) != (file.root, file.key):
                 raise UsageError(
@@ -80,23 +83,23 @@ def discover(inputs: Iterable[str], output: str) -> Discovery:
             continue
         # A hundred thousand shards of one lake have one schema: keep one copy of it.
         schema = schemas.setdefault(result.schema.serialize().to_pybytes(), result.schema)
-        shards.append(_with_schema(result, schema))
+        shards.append(replace(result, schema=schema))
     return Discovery(tuple(shards), tuple(failed))
 
 
-def _files(address: str, output: str) -> Iterator[_Found]:
+def _files(address: str, outside: _Outside) -> Iterator[_Found]:
     storage = storage_at(address)
     path = Path(storage.url)
-    if path == Path(output).absolute():
+    if outside.is_output(path):
         raise UsageError("the output is one of the inputs", path=str(path))
     if path.is_dir():
-        found = list(_below(str(path), output))
+        found = list(_below(str(path), outside))
     elif path.is_file():
         stat = path.stat()
         yield _Found(str(path.parent), path.name, path.name, stat.st_size, stat.st_mtime_ns)
         return
     elif glob.has_magic(address):
-        found = list(_matching(address, output))
+        found = list(_matching(address, outside))
     else:
         raise NoInputError(
             "the input does not exist",
@@ -113,23 +116,47 @@ def _files(address: str, output: str) -> Iterator[_Found]:
     yield from found
 
 
-def _below(root: str, output: str) -> Iterator[_Found]:
+class _Outside:
+    """Tells files of the output from input, however the two paths are spelt."""
+
+    def __init__(self, output: str) -> None:
+        self._output = os.path.realpath(output)
+        self._folders: dict[str, bool] = {}
+
+    def is_output(self, path: Path) -> bool:
+        return os.path.realpath(path) == self._output
+
+    def __contains__(self, path: str) -> bool:
+        folder = str(Path(path).parent)
+        if folder not in self._folders:
+            real = os.path.realpath(folder)
+            inside = real == self._output or real.startswith(self._output + os.sep)
+            self._folders[folder] = not inside
+        return self._folders[folder]
+
+
+def _below(root: str, outside: _Outside) -> Iterator[_Found]:
     for info in storage_at(root).list():
-        if _is_shard(info.name) and not _inside(f"{root}/{info.name}", output):
+        if _is_shard(info.name) and f"{root}/{info.name}" in outside:
             yield _Found(root, info.name, info.name, info.size, info.mtime_ns)
 
 
-def _matching(pattern: str, output: str) -> Iterator[_Found]:
+def _matching(pattern: str, outside: _Outside) -> Iterator[_Found]:
     parts = Path(pattern).absolute().parts
-    plain = next(i for i, part in enumerate(parts) if glob.has_magic(part))
-    root = str(Path(*parts[:plain]))
+    plain = next(i for i, part in enumerate(parts) if glob.has_magic(_ESCAPED.sub("", part)))
+    root = str(Path(*map(_unescaped, parts[:plain])))
     # Path.glob cannot match an absolute pattern.
     for match in sorted(glob.glob(pattern, recursive=True)):  # noqa: PTH207
         path = Path(match).absolute()
         name = path.relative_to(root).as_posix()
-        if path.is_file() and not _hidden(name) and not _inside(str(path), output):
+        if path.is_file() and not _hidden(name) and str(path) in outside:
             stat = path.stat()
             yield _Found(root, name, name, stat.st_size, stat.st_mtime_ns)
+
+
+def _unescaped(part: str) -> str:
+    """A part of a glob with what `glob.escape` does to it undone."""
+    return _ESCAPED.sub(r"\1", part)
 
 
 def _is_shard(name: str) -> bool:
@@ -140,16 +167,18 @@ def _hidden(name: str) -> bool:
     return any(part.startswith(("_", ".")) for part in name.split("/"))
 
 
-def _inside(path: str, folder: str) -> bool:
-    return path.startswith(str(Path(folder).absolute()) + os.sep)
-
-
 def _described(file: _Found) -> Shard | FailedShard:
     path = f"{file.root}/{file.key}"
     try:
+        if not _is_utf8(path):
+            raise ContractError(
+                "the name of the shard is not UTF-8",
+                path=path,
+                hint="rename it; the other shards are scored",
+            )
         metadata, digest = read_footer(storage_at(file.root), file.key)
         with parquet_errors(path):
-            schema = metadata.schema.to_arrow_schema().remove_metadata()
+            schema = _without_views(metadata.schema.to_arrow_schema().remove_metadata())
     except DataError as error:
         return FailedShard(file.name, path, error)
     return Shard(
@@ -164,9 +193,15 @@ def _described(file: _Found) -> Shard | FailedShard:
     )
 
 
-def _with_schema(shard: Shard, schema: pa.Schema) -> Shard:
-    if shard.schema is schema:
-        return shard
-    from dataclasses import replace
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
-    return replace(shard, schema=schema)
+
+def _without_views(schema: pa.Schema) -> pa.Schema:
+    """The schema with plain strings for string views, which Arrow cannot filter yet."""
+    plain = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
+    return pa.schema([field.with_type(plain.get(field.type, field.type)) for field in schema])

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import TypeAdapter, ValidationError
 
 from pipeline.errors import CorruptShardError, StorageError
-from pipeline.records import RowCounts
+from pipeline.records import RowCounts  # noqa: TC001 - pydantic reads it at run time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,10 +65,11 @@ class Provenance:
         if note is None:
             return None
         try:
-            fields = json.loads(note)
-            return cls(**{**fields, "counts": RowCounts(**fields["counts"])})
-        except (ValueError, TypeError, KeyError):
+            found = TypeAdapter(cls).validate_json(note)
+        except ValidationError:
             return None
+        # One note has one spelling: with more in it, or less, it is not ours.
+        return found if found.encoded()[PROVENANCE_KEY] == note else None
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from pipeline.records import Method  # noqa: TC001 - pydantic reads it at run time
 
@@ -59,8 +59,8 @@ class Job(BaseModel):
     features: Names = ()
     inputs: dict[str, Names] = Field(default_factory=dict)
     keep: Annotated[Names, Field(min_length=1)] = ("unused",)
-    batch_size: Annotated[int, Field(ge=1, le=10_000_000)] | Literal["auto"] = "auto"
-    small_shard_rows: Annotated[int, Field(ge=0)] | None = None
+    batch_size: Annotated[int, Field(ge=1, le=10_000_000, strict=True)] | Literal["auto"] = "auto"
+    small_shard_rows: Annotated[int, Field(ge=0, strict=True)] | None = None
     method: MethodChoice = "auto"
     on_bad_row: BadRowPolicy = "fail"
 
@@ -71,12 +71,15 @@ class Job(BaseModel):
                 "features and inputs exclude each other: features are the columns of a single "
                 "input, inputs maps each named input to its columns"
             )
-        words = {"unused", "all", "none"} & set(self.keep)
-        if words and len(self.keep) > 1:
-            raise ValueError(
-                f"keep takes {sorted(words)[0]!r} alone, or a list of column names and globs"
-            )
         return self
+
+    @field_validator("keep")
+    @classmethod
+    def _one_word_or_names(cls, keep: tuple[str, ...]) -> tuple[str, ...]:
+        words = {"unused", "all", "none"} & set(keep)
+        if words and len(keep) > 1:
+            raise ValueError(f"keep takes {sorted(words)[0]!r} alone, or a list of names and globs")
+        return keep
 
 
 class JobIdentity(BaseModel):
@@ -158,12 +161,12 @@ def disagreements(
             made.small_shard_rows,
             made.batch_size if job.small_shard_rows is None else job.small_shard_rows,
         ),
-        "small_method": (made.small_method, small_method(job.method)),
     }
     if job.batch_size != "auto":
         pairs["batch_size"] = (made.batch_size, job.batch_size)
     if job.method != "auto":
         pairs["method"] = (made.method, job.method)
+        pairs["small_method"] = (made.small_method, small_method(job.method))
     if job.features or job.inputs:
         pairs["features"] = (record.asked_features, job.features)
         pairs["inputs"] = (record.asked_inputs, job.inputs)

@@ -221,14 +221,26 @@ def _column(output: Output, array: Array, rows: int) -> pa.Array:
             hint="each output needs one entry a row, of one shape for all batches",
         )
     flat = np.ascontiguousarray(array).reshape(-1)
-    storage, shape = output.type, output.shape
-    if isinstance(storage, pa.FixedShapeTensorType):
-        values = pa.array(flat, type=storage.value_type)
-        width = int(np.prod(shape))
+    try:
+        return _stored(output, flat)
+    except pa.ArrowInvalid as error:
+        raise ScoringError(
+            f"the model's output {output.name!r} does not fit its column",
+            column=output.name,
+            expected=str(output.type),
+            received=str(error).splitlines()[0],
+            hint="strings must be UTF-8 in all batches, or bytes that are not in the first",
+        ) from error
+
+
+def _stored(output: Output, flat: Array) -> pa.Array:
+    if isinstance(output.type, pa.FixedShapeTensorType):
+        values = pa.array(flat, type=output.type.value_type)
+        width = int(np.prod(output.shape))
         return pa.ExtensionArray.from_storage(
-            storage, pa.FixedSizeListArray.from_arrays(values, width)
+            output.type, pa.FixedSizeListArray.from_arrays(values, width)
         )
-    if shape in {(), (1,)}:
-        return pa.array(flat, type=storage)
-    values = pa.array(flat, type=storage.value_type)
-    return pa.FixedSizeListArray.from_arrays(values, shape[0])
+    if output.shape in {(), (1,)}:
+        return pa.array(flat, type=output.type)
+    values = pa.array(flat, type=output.type.value_type)
+    return pa.FixedSizeListArray.from_arrays(values, output.shape[0])

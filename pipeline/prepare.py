@@ -129,6 +129,7 @@ def identify(
     """The identity of a job, all decisions made."""
     job = survey.job
     size = batch_size(job, survey.record, model)
+    small = survey.record and survey.record.identity.small_method
     return JobIdentity(
         model_sha256=survey.model_sha256,
         code_sha256=survey.code_sha256,
@@ -137,7 +138,7 @@ def identify(
         batch_size=size,
         small_shard_rows=size if job.small_shard_rows is None else job.small_shard_rows,
         method=proof.method,
-        small_method=small_method(job.method),
+        small_method=small if small else small_method(job.method),
         on_bad_row=job.on_bad_row,
         predictions=proof.schema.described(),
     )

@@ -121,9 +121,7 @@ def plan_text(document: dict[str, Any]) -> str:
 
 
 def status_text(document: dict[str, Any]) -> str:
-    """A status as lines for people."""
-    if not document["begun"]:
-        return f"{document['output']}: no run has begun here"
+    """The status of an output that has been begun, as lines for people."""
     shards, rows, last = document["shards"], document["rows"], document["last_run"]
     lines = {
         "output": document["output"],

@@ -17,8 +17,6 @@ import pyarrow.parquet as pq
 from pipeline.storage.local import translated
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from pipeline.footer import Provenance
     from pipeline.records import Batch, Shard
     from pipeline.storage import Staged, Storage
@@ -62,16 +60,11 @@ class DeadLetters:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         if self._parquet is not None and self._parquet.is_open:
             with suppress(OSError):  # the disk is full or gone; the file goes in any case
                 self._parquet.close()
-        self._exit.__exit__(kind, error, trace)
+        self._exit.close()
 
     def add(self, original: pa.RecordBatch, batch: Batch) -> None:
         """Takes the bad rows of a batch.

@@ -124,7 +124,10 @@ def _in_order(part: pa.RecordBatch, columns: list[str], shard: Shard) -> pa.Reco
             received=", ".join(part.schema.names),
             hint="rename columns whose names hold a dot or occur twice",
         )
-    return part.select(columns)
+    part = part.select(columns)
+    schema = pa.schema([shard.schema.field(name) for name in columns])
+    # Views become plain strings, as discover has promised; all else is of its type already.
+    return part if part.schema.equals(schema) else part.cast(schema)
 
 
 def _taken(parts: deque[pa.RecordBatch], rows: int) -> pa.RecordBatch:

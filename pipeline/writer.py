@@ -29,8 +29,6 @@ from pipeline.records import RowCounts, ScoredBatch, Shard, ShardStatus
 from pipeline.storage.local import translated
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from pipeline.job import JobIdentity
     from pipeline.predictions import PredictionSchema
     from pipeline.storage import Storage
@@ -107,17 +105,12 @@ class ShardWriter:
             self._exit = exit_.pop_all()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         if self._parquet.is_open:
             # Closing writes a valid, short file; it is still under its staged name, and goes.
             with suppress(OSError):
                 self._parquet.close()
-        self._exit.__exit__(kind, error, trace)
+        self._exit.close()
 
     def write(self, scored: ScoredBatch) -> None:
         """Takes the next batch of the shard."""

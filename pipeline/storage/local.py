@@ -17,6 +17,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import secrets
 import socket
 from contextlib import contextmanager, suppress
@@ -30,7 +31,6 @@ from pipeline.storage.base import ObjectInfo, checked_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import TracebackType
 
 STAGING = "_shardscore/staging"
 
@@ -40,6 +40,7 @@ _HINTS = {
     errno.EACCES: "check the permissions of the file and of the folders above it",
     errno.EPERM: "check the permissions of the file and of the folders above it",
     errno.EROFS: "the file system is mounted read-only; choose another output",
+    errno.EEXIST: "a part of the path is a file; choose another path",
     errno.ENOTDIR: "a part of the path is a file; choose another path",
     errno.EXDEV: "the folders of the output must lie on one file system",
     errno.ENAMETOOLONG: "the file system cannot hold a name that long; rename the shard",
@@ -53,8 +54,6 @@ def translated(path: Path | str) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise NotFoundError("no such file or folder", path=str(path)) from error
-    except FileExistsError as error:
-        raise AlreadyExistsError("already exists", path=str(path)) from error
     except OSError as error:
         reason = error.strerror or str(error)
         hint = _HINTS.get(error.errno or 0)
@@ -69,7 +68,7 @@ class LocalStorage:
         self.url = str(self._root)
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        base = self._root / prefix if prefix else self._root
+        base = self._path(prefix.rstrip("/")) if prefix else self._root
         with translated(base):
             yield from sorted(self._walk(base), key=lambda info: info.name)
 
@@ -132,7 +131,10 @@ class LocalStorage:
         with translated(folder):
             if not folder.is_dir():
                 return 0
-            for path in folder.glob(f"{_host()}-*.tmp"):
+            ours = re.compile(re.escape(_host()) + r"-\d+-[0-9a-f]{16}\.tmp")
+            for path in folder.iterdir():
+                if not ours.fullmatch(path.name):
+                    continue
                 with suppress(FileNotFoundError), path.open("rb") as file:
                     if _try_lock(file.fileno()):
                         path.unlink()
@@ -151,7 +153,7 @@ class LocalStaged:
         self._final = final
         folder = root / STAGING
         with translated(folder):
-            folder.mkdir(parents=True, exist_ok=True)
+            _make_folders(folder)
             self.path, self._lock = _locked_file(folder)
 
     def write(self, data: bytes) -> None:
@@ -162,31 +164,25 @@ class LocalStaged:
     def publish(self) -> None:
         with translated(self._final):
             os.fsync(self._lock)
-            made = _make_folders(self._final.parent)
-            os.link(self.path, self._final)
+            _make_folders(self._final.parent)
+            try:
+                os.link(self.path, self._final)
+            except FileExistsError as error:
+                raise AlreadyExistsError("already exists", path=str(self._final)) from error
             self.path.unlink()
             _sync_folder(self._final.parent)
-            for folder in made:
-                _sync_folder(folder.parent)
 
     def replace(self) -> None:
         with translated(self._final):
             os.fsync(self._lock)
-            made = _make_folders(self._final.parent)
+            _make_folders(self._final.parent)
             self.path.replace(self._final)
             _sync_folder(self._final.parent)
-            for folder in made:
-                _sync_folder(folder.parent)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         # The lock goes last: until then no sweep takes the file for a dead writer's.
         with suppress(OSError):
             self.path.unlink(missing_ok=True)
@@ -205,11 +201,12 @@ def _locked_file(folder: Path) -> tuple[Path, int]:
         os.close(handle)
 
 
-def _make_folders(folder: Path) -> list[Path]:
-    """Makes a folder and those above it; returns the ones that were missing."""
+def _make_folders(folder: Path) -> None:
+    """Makes a folder and those above it that are missing, durably."""
     missing = [f for f in (folder, *folder.parents) if not f.exists()]
     folder.mkdir(parents=True, exist_ok=True)
-    return missing
+    for made in missing:
+        _sync_folder(made.parent)
 
 
 def _sync_folder(folder: Path) -> None:

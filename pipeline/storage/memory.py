@@ -18,7 +18,6 @@ from pipeline.storage.base import ObjectInfo, checked_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import TracebackType
 
 
 class MemoryStorage:
@@ -89,10 +88,5 @@ class MemoryStaged:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         self._folder.cleanup()

@@ -485,3 +485,27 @@ def test_hostile_names_are_scored_and_shown_escaped(score: Any, lake: Path, tmp_
     assert done.code == 65
     assert "\x1b" not in done.err
     assert np.isclose(sums(tmp_path / "out" / name), [i + 1.0 for i in range(10)]).all()
+
+
+def test_the_status_of_what_is_no_output_is_66(cli: Any, tmp_path: Path) -> None:
+    done = cli("status", tmp_path / "typo", "--json")
+    assert done.code == 66
+    assert str(tmp_path / "typo") in done.err
+    assert done.out == ""
+
+
+def test_two_shards_for_one_name_are_64_and_both_named(
+    score: Any, lake: Path, tmp_path: Path
+) -> None:
+    shard(tmp_path / "other" / "1.parquet")
+    done = score("--input", tmp_path / "other")
+    assert done.code == 64
+    assert str(lake / "1.parquet") in done.err
+    assert str(tmp_path / "other" / "1.parquet") in done.err
+    assert published(tmp_path) == []
+
+
+def test_hive_folders_are_kept(score: Any, lake: Path, tmp_path: Path) -> None:
+    shard(lake / "year=2013" / "month=1" / "part.parquet")
+    assert score().code == 0
+    assert (tmp_path / "out" / "year=2013" / "month=1" / "part.parquet").exists()

@@ -20,7 +20,7 @@ Extracted = tuple[tuple[np.ndarray[Any, Any], ...], Any, tuple[BadRow, ...]]
 
 
 def extracted(columns: dict[str, pa.Array], *specs: InputSpec, start: int = 0) -> Extracted:
-    """The inputs, each fed by the column of its name; one that is named `a|b`, by columns a and b."""
+    """The inputs, each fed by the column of its name; one named `a|b`, by the columns a and b."""
     batch = pa.record_batch(columns)
     signature = Signature(specs, "dict", (), custom_step=False)
     chosen = {spec.name: tuple(spec.name.split("|")) for spec in specs}

@@ -66,9 +66,7 @@ def test_each_array_keeps_its_name() -> None:
     ("outputs", "output_names"),
     [({"a.b": ONE, "a": {"b": TWO}}, ()), ([ONE, TWO], ("dense", "dense"))],
 )
-def test_two_outputs_of_one_name_are_refused(
-    outputs: Any, output_names: tuple[str, ...]
-) -> None:
+def test_two_outputs_of_one_name_are_refused(outputs: Any, output_names: tuple[str, ...]) -> None:
     with pytest.raises(ModelError, match="one name") as caught:
         flatten(outputs, output_names)
     assert caught.value.column in {"a.b", "dense"}

@@ -141,7 +141,7 @@ def test_what_was_staged_and_not_published_is_gone(storage: Storage) -> None:
 
 
 def test_an_error_while_staging_discards(storage: Storage) -> None:
-    with pytest.raises(ZeroDivisionError), storage.stage("a") as staged:
+    with suppress(ZeroDivisionError), storage.stage("a") as staged:
         staged.path.write_bytes(b"abc")
         raise ZeroDivisionError
     assert names(storage) == []
