@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import traceback
+from datetime import UTC, datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from pipeline.run import Stop
 
 _EPILOG = (
+    "Each option is also a variable: SHARDSCORE_BATCH_SIZE for --batch-size, and a line of the "
+    "TOML file. "
     "Exit codes: 0 done · 64 usage · 65 bad data, the rest is scored · 66 no input · 70 bug · "
     "73 output of another job · 74 storage, try again · 75 stopped, run again · 78 model or "
     "configuration · 130 Ctrl-C"
@@ -33,9 +36,8 @@ _EPILOG = (
 
 app = typer.Typer(
     name="shardscore",
-    help="Score Parquet shards with a Keras model: streamed, exact, resumable.",
     epilog=_EPILOG,
-    no_args_is_help=True,
+    rich_markup_mode=None,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -67,6 +69,7 @@ def score(
     share_one_heap()
     from jobs.settings import job_from
     from pipeline import report as reports
+    from pipeline import tables
     from pipeline.progress import observer_for
     from pipeline.run import Stop
     from pipeline.run import score as run_score
@@ -81,11 +84,11 @@ def score(
     elif log_format == "json":
         observer.event(
             "finished",
-            reports.summary(report).splitlines()[0],
+            f"run {report.state}",
             report=reports.as_json(report, shards=False),
         )
     elif not quiet:
-        print(reports.summary(report))
+        print(tables.summary_text(report))
     if report.error is not None:
         _show(report.error, log_format)
     raise typer.Exit(of_report(report))
@@ -117,11 +120,11 @@ def plan(
 ) -> None:
     """Say what `score` would do, and find what would go wrong, without reading a row."""
     from jobs.settings import job_from
-    from pipeline import preview
+    from pipeline import preview, tables
 
     job = job_from(_given(locals()), config)
     document, failed = preview.plan(job, with_model=with_model)
-    print(json.dumps(document, indent=1) if as_json else preview.plan_text(document))
+    print(json.dumps(document, indent=1) if as_json else tables.plan_text(document))
     for broken in failed:
         _show(broken.error.with_path(broken.path), log_format)
     raise typer.Exit(ExitCode.DATA if failed else ExitCode.OK)
@@ -138,7 +141,7 @@ def status(
     as_json: opt.AsJson = False,
 ) -> None:
     """Tell how an output stands, from its storage alone."""
-    from pipeline import preview
+    from pipeline import preview, tables
 
     document = preview.status(output)
     if not document["begun"]:
@@ -147,20 +150,35 @@ def status(
             path=document["output"],
             hint="check the path; it is what `score` was given as --output",
         )
-    print(json.dumps(document, indent=1) if as_json else preview.status_text(document))
+    print(json.dumps(document, indent=1) if as_json else tables.status_text(document))
 
 
-@app.command()
-def version() -> None:
-    """Print the versions of shardscore and of what it scores with."""
-    from pipeline.runtime import versions
+def _version(wanted: bool) -> None:
+    if wanted:
+        from pipeline.runtime import versions
 
-    print("\n".join(f"{name} {number}" for name, number in versions().items()))
+        print("\n".join(f"{name} {number}" for name, number in versions().items()))
+        raise typer.Exit
+
+
+@app.callback()
+def _shardscore(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=_version,
+            is_eager=True,
+            help="Print the versions of shardscore and of what it scores with.",
+        ),
+    ] = False,
+) -> None:
+    """Score Parquet shards with a Keras model: streamed, exact, resumable."""
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Runs the command line and ends the process with its exit code."""
-    argv = sys.argv[1:] if arguments is None else arguments
+    argv = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     log_format = _wanted_format(argv)
     try:
         code = app(argv, prog_name="shardscore", standalone_mode=False)
@@ -236,9 +254,10 @@ def _show_usage(error: typer.TyperException, log_format: str) -> None:
     if log_format == "json":
         _json_line(ExitCode.USAGE, error.format_message(), "UsageError", {})
     else:
-        print(
-            f"error: {error.format_message()}\n  to do:    see shardscore --help", file=sys.stderr
-        )
+        context = getattr(error, "ctx", None)
+        told = context.command_path if context else "shardscore"
+        message = error.format_message().replace("Value error, ", "")
+        print(f"error: {message}\n  to do:    see {told} --help", file=sys.stderr)
 
 
 def _show_bug(error: Exception, log_format: str) -> None:
@@ -260,6 +279,7 @@ def _show_bug(error: Exception, log_format: str) -> None:
 
 def _json_line(code: ExitCode, message: str, kind: str, facts: dict[str, Any]) -> None:
     record = {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "level": "error",
         "event": "error",
         "exit_code": int(code),

@@ -15,6 +15,7 @@ Model = Annotated[
     typer.Option(
         "--model",
         envvar="SHARDSCORE_MODEL",
+        show_envvar=False,
         metavar="PATH",
         help="The model: a .keras, .h5 or .hdf5 file.",
     ),
@@ -23,6 +24,7 @@ ModelSha256 = Annotated[
     str | None,
     typer.Option(
         envvar="SHARDSCORE_MODEL_SHA256",
+        show_envvar=False,
         metavar="HEX",
         help="Refuse a model file with another digest.",
     ),
@@ -32,6 +34,7 @@ Import = Annotated[
     typer.Option(
         "--import",
         envvar="SHARDSCORE_IMPORT",
+        show_envvar=False,
         metavar="MODULE",
         help="Module, or .py file, that registers the model's own classes. Repeatable.",
     ),
@@ -42,6 +45,7 @@ Input = Annotated[
         "--input",
         "-i",
         envvar="SHARDSCORE_INPUT",
+        show_envvar=False,
         metavar="PATH",
         help="File, folder or quoted glob of Parquet shards. Repeatable.",
     ),
@@ -52,6 +56,7 @@ Output = Annotated[
         "--output",
         "-o",
         envvar="SHARDSCORE_OUTPUT",
+        show_envvar=False,
         metavar="DIR",
         help="Folder of the predictions: a file for each shard, of the same name.",
     ),
@@ -62,6 +67,7 @@ Config = Annotated[
         "--config",
         "-c",
         envvar="SHARDSCORE_CONFIG",
+        show_envvar=False,
         metavar="TOML",
         help="Job file; options and variables take precedence over it.",
     ),
@@ -70,6 +76,7 @@ Features = Annotated[
     list[str] | None,
     typer.Option(
         envvar="SHARDSCORE_FEATURES",
+        show_envvar=False,
         metavar="COLUMN",
         help="Columns (names or globs, in order) of a model with one input. Repeatable.",
     ),
@@ -78,6 +85,7 @@ Keep = Annotated[
     list[str] | None,
     typer.Option(
         envvar="SHARDSCORE_KEEP",
+        show_envvar=False,
         metavar="COLUMN",
         help="Columns to carry along: names or globs, or unused (those the model does "
         "not read; the default), all, none. Repeatable.",
@@ -87,6 +95,7 @@ BatchSize = Annotated[
     str | None,
     typer.Option(
         envvar="SHARDSCORE_BATCH_SIZE",
+        show_envvar=False,
         metavar="N|auto",
         help="Rows a batch. auto (the default) follows from the model's inputs.",
     ),
@@ -95,6 +104,7 @@ SmallShardRows = Annotated[
     int | None,
     typer.Option(
         envvar="SHARDSCORE_SMALL_SHARD_ROWS",
+        show_envvar=False,
         metavar="N",
         min=0,
         help="Shards of at most N rows go to predict(). Default: the batch size.",
@@ -104,6 +114,7 @@ Method = Annotated[
     Literal["auto", "predict_on_batch", "predict", "predict_step"] | None,
     typer.Option(
         envvar="SHARDSCORE_METHOD",
+        show_envvar=False,
         help="Keras' method that scores. auto (the default): predict_on_batch() where it "
         "is proved right, predict() for small shards.",
     ),
@@ -112,6 +123,7 @@ OnBadRow = Annotated[
     Literal["fail", "null", "quarantine"] | None,
     typer.Option(
         envvar="SHARDSCORE_ON_BAD_ROW",
+        show_envvar=False,
         help="A row that cannot be scored: fail its shard (the default), keep it with "
         "null predictions, or move it to the dead-letter file.",
     ),
@@ -120,6 +132,7 @@ LogFormat = Annotated[
     Literal["auto", "text", "json"],
     typer.Option(
         envvar="SHARDSCORE_LOG_FORMAT",
+        show_envvar=False,
         help="Standard error: auto is a progress bar on a terminal, else text.",
     ),
 ]
@@ -128,10 +141,14 @@ FailFast = Annotated[
     typer.Option(
         "--fail-fast",
         envvar="SHARDSCORE_FAIL_FAST",
+        show_envvar=False,
         help="End the run at the first shard that fails.",
     ),
 ]
 Quiet = Annotated[
-    bool, typer.Option("--quiet", "-q", envvar="SHARDSCORE_QUIET", help="Show problems alone.")
+    bool,
+    typer.Option(
+        "--quiet", "-q", envvar="SHARDSCORE_QUIET", show_envvar=False, help="Show problems alone."
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import glob
+import os
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,13 @@ def _read(config: Path) -> dict[str, Any]:
             expected=", ".join(Job.model_fields),
             hint=f"did you mean {close[0]!r}?" if close else "remove it",
         )
+    if not isinstance(values.get("inputs", {}), dict):
+        raise ConfigError(
+            "inputs is a table: each input of the model = its columns",
+            path=str(config),
+            received=repr(values["inputs"]),
+            hint="the shards are named by input",
+        )
     for name in _PATHS:
         if name in values:
             values[name] = _beside(config, values[name])
@@ -85,7 +93,7 @@ def _beside(config: Path, value: Any) -> Any:
     folder = config.absolute().parent
     if glob.has_magic(value):
         folder = Path(glob.escape(str(folder)))
-    return str(folder / value)
+    return os.path.normpath(folder / value)
 
 
 def _explained(

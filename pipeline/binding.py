@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.types as pt
 
-from pipeline.errors import ContractError
+from pipeline.errors import ConfigError, ContractError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -82,12 +82,13 @@ def resolve(
     name; otherwise, for a model with a single input, the only list column of its width.
 
     Raises:
+        ConfigError: The job maps what the model does not have, or maps nothing where it must.
         ContractError: An input finds no column, or the job names one that is not there.
     """
     wanted = dict(inputs or {})
     if features:
         if len(signature.inputs) > 1:
-            raise ContractError(
+            raise ConfigError(
                 "--features is for a model with a single input",
                 received="inputs " + ", ".join(spec.name for spec in signature.inputs),
                 hint="map each input to its columns in the [inputs] table of the TOML",
@@ -96,7 +97,7 @@ def resolve(
     names = [spec.name for spec in signature.inputs]
     for name in wanted:
         if name not in names:
-            raise ContractError(
+            raise ConfigError(
                 f"the model has no input {name!r}",
                 expected=", ".join(names),
                 hint="correct the [inputs] table of the TOML",
@@ -118,13 +119,18 @@ def _columns_of(
         lists = [f.name for f in schema if _list_width_fits(f.type, spec)]
         if len(lists) == 1:
             return (lists[0],)
+        raise ConfigError(
+            "which columns feed the model is not said",
+            expected=f"columns for {spec}",
+            received="columns " + ", ".join(schema.names),
+            hint="name them in order with --features (names or globs), or in the TOML",
+        )
     raise ContractError(
         f"no column feeds the model's input {spec.name!r}",
         column=spec.name,
         expected=f"a column of that name for {spec}",
         received="columns " + ", ".join(schema.names),
-        hint="name the columns with --features (single input), or in the [inputs] table of the "
-        "TOML",
+        hint="rename the column, or map the input to others in the [inputs] table of the TOML",
     )
 
 
@@ -146,6 +152,7 @@ def expand(patterns: Sequence[str], schema: pa.Schema, purpose: str) -> tuple[st
                 column=pattern,
                 expected=f"a column {pattern!r}",
                 received="columns " + ", ".join(schema.names),
+                hint="rename the column in that shard, or take the shard out of the input",
             )
         chosen.update(dict.fromkeys(matches))
     return tuple(chosen)
@@ -175,6 +182,7 @@ def _use_of(column: str, spec: InputSpec, schema: pa.Schema) -> ColumnUse:
             column=column,
             expected=f"one column for {spec}",
             received="columns " + ", ".join(schema.names),
+            hint="rename the column in that shard, or take the shard out of the input",
         )
     kind = schema.field(places[0]).type
     width = None

@@ -6,13 +6,15 @@ be scored is known, and named, before the first one is.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from pipeline.binding import Binding, check, expand, resolve
-from pipeline.errors import ContractError, DataError
+from pipeline.errors import ConfigError, ContractError, DataError
 from pipeline.records import FailedShard
 from pipeline.writer import REASON_COLUMN
 
@@ -47,9 +49,12 @@ def choose_columns(
     """The columns of each input, by the first of the shards that has them all.
 
     Raises:
-        ContractError: No shard has; the error is the first shard's.
+        ConfigError: The job names a column that no shard has, or names none where it must.
+        ContractError: No shard has the columns; the error is the first shard's.
     """
-    failures: list[DataError] = []
+    shards = list(shards)
+    _refuse_unknown_names(job, shards)
+    failures: list[ContractError] = []
     tried: set[int] = set()
     for shard in shards:
         if id(shard.schema) in tried:
@@ -57,9 +62,70 @@ def choose_columns(
         tried.add(id(shard.schema))
         try:
             return resolve(signature, shard.schema, job.features, job.inputs)
-        except DataError as error:
+        except ContractError as error:
             failures.append(error.with_path(shard.path))
     raise failures[0]
+
+
+def rounding_notes(bound: Iterable[Contract]) -> list[str]:
+    """A line for each kind of float that is rounded on its way into the model."""
+    rounded: dict[tuple[str, str], dict[str, None]] = {}
+    for binding in {id(c.binding): c.binding for c in bound}.values():
+        for fed in binding.inputs:
+            for use in fed.uses:
+                if use.conversion == "rounded":
+                    columns = rounded.setdefault((str(use.type), fed.spec.dtype), {})
+                    columns[use.column] = None
+    return [
+        f"rounded from {source} to the nearest {target}: {shortened(list(columns))}"
+        for (source, target), columns in rounded.items()
+    ]
+
+
+def order_notes(job: Job, chosen: Mapping[str, Sequence[str]]) -> list[str]:
+    """A line for each input whose globs took its columns in an order that may not be meant.
+
+    A glob takes the columns in the table's order, since that is the order in which a model is
+    usually trained. Where f10 comes before f2, or f9 before f0, it is worth a look.
+    """
+    asked = dict.fromkeys(chosen, job.features) if job.features else job.inputs
+    return [
+        f"the columns of input {name!r} are taken in the table's order: "
+        f"{shortened(chosen[name])}; name them one by one if the model wants another"
+        for name, patterns in asked.items()
+        if not set(patterns) <= set(chosen[name])  # there is a glob
+        and list(chosen[name]) != sorted(chosen[name], key=_natural)
+    ]
+
+
+def shortened(names: Sequence[str]) -> str:
+    """A list of names that stays readable if there are many."""
+    return ", ".join(names if len(names) <= 8 else [*names[:6], "…", names[-1]])
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """A key by which f2 comes before f10."""
+    return [
+        (int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)
+    ]
+
+
+def _refuse_unknown_names(job: Job, shards: Sequence[Shard]) -> None:
+    named = [("--features", pattern) for pattern in job.features]
+    named += [("[inputs]", p) for patterns in job.inputs.values() for p in patterns]
+    if job.keep not in {("unused",), ("all",), ("none",)}:
+        named += [("--keep", pattern) for pattern in job.keep]
+    there = {name for shard in shards for name in shard.schema.names}
+    for option, pattern in named:
+        if pattern in there or any(fnmatchcase(name, pattern) for name in there):
+            continue
+        listed = set(pattern.split(",")) & there
+        raise ConfigError(
+            f"{option} names a column that no shard has",
+            column=pattern,
+            expected="one of " + shortened(shards[0].schema.names),
+            hint=f"repeat {option} for each column" if listed else "check its spelling",
+        )
 
 
 def contracts(
@@ -94,11 +160,11 @@ def contracts(
         if isinstance(found, Contract):
             good[shard.name] = found
         else:
-            failed.append(broken(shard, found))
+            failed.append(_broken(shard, found))
     return good, failed
 
 
-def broken(shard: Shard, error: DataError) -> FailedShard:
+def _broken(shard: Shard, error: DataError) -> FailedShard:
     """A shard that fails for a reason it shares with others: the same error, naming this one."""
     return FailedShard(
         shard.name, shard.path, type(error)(error.message, **{**error.facts, "path": shard.path})

@@ -91,7 +91,9 @@ def _files(address: str, outside: _Outside) -> Iterator[_Found]:
     storage = storage_at(address)
     path = Path(storage.url)
     if outside.is_output(path):
-        raise UsageError("the output is one of the inputs", path=str(path))
+        raise UsageError(
+            "the output is one of the inputs", path=str(path), hint="choose another --output"
+        )
     if path.is_dir():
         found = list(_below(str(path), outside))
     elif path.is_file():
@@ -112,6 +114,7 @@ def _files(address: str, outside: _Outside) -> Iterator[_Found]:
             path=address,
             expected=f"files that end with {', '.join(SUFFIXES)}; names that begin with _ or . "
             "are passed over",
+            hint="check the path of --input",
         )
     yield from found
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
@@ -183,6 +184,8 @@ def small_method(choice: MethodChoice) -> Method:
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value):
+        return f"sha256 {value[:12]}…"
     if isinstance(value, tuple):
         return ", ".join(value) or "(none)"
     if isinstance(value, dict):

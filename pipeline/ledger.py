@@ -72,12 +72,17 @@ def refuse_mismatch(output: Storage, differences: Mapping[str, tuple[str, str]])
     if not differences:
         return
     raise OutputMismatchError(
-        "the output belongs to another job: " + ", ".join(differences),
+        "the output was begun with another " + ", ".join(map(_label, differences)),
         path=output.url,
-        expected="\n".join(f"{name}: {was}" for name, (was, _) in differences.items()),
-        received="\n".join(f"{name}: {wanted}" for name, (_, wanted) in differences.items()),
-        hint="choose another --output, or the options that this one was begun with",
+        expected="\n".join(f"{_label(n)}: {was}" for n, (was, _) in differences.items()),
+        received="\n".join(f"{_label(n)}: {wanted}" for n, (_, wanted) in differences.items()),
+        hint="choose another --output, or score with what this one was begun with",
     )
+
+
+def _label(field: str) -> str:
+    labels = {"model_sha256": "model file", "code_sha256": "code of the imported modules"}
+    return labels.get(field, field)
 
 
 def published(output: Storage) -> set[str]:

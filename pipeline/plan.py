@@ -78,17 +78,16 @@ def standing(
 
 def foreign_output(path: str, note: Provenance | None, fingerprint: str) -> OutputMismatchError:
     """The error for a file in our place that is not ours."""
-    received = (
-        "a file that shardscore did not write"
-        if note is None
-        else f"a file of the job {note.fingerprint[:12]}"
-    )
+    if note is None:
+        received = "a file that shardscore did not write, or that is damaged"
+    else:
+        received = f"a file of the job {note.fingerprint[:12]}"
     return OutputMismatchError(
         "the output holds a file of another job",
         path=path,
-        expected=f"nothing, or a file of the job {fingerprint[:12]}",
+        expected=f"nothing, or a file of the job {fingerprint[:12]}" if fingerprint else "nothing",
         received=received,
-        hint="choose another --output, or move that file away",
+        hint="move that file away, or choose another --output",
     )
 
 

@@ -10,7 +10,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline import ledger
-from pipeline.contract import Contract, broken, choose_columns, contracts
+from pipeline.contract import (
+    Contract,
+    choose_columns,
+    contracts,
+    order_notes,
+    rounding_notes,
+)
 from pipeline.errors import DataError
 from pipeline.job import JobIdentity, RunRecord, small_method
 from pipeline.model import load
@@ -39,6 +45,7 @@ class Prepared:
         proof: What the probe found.
         contracts: Shard's name → how shards of its schema are scored.
         units: The work, in order.
+        notes: What the user should know of how columns feed the model, a line each.
     """
 
     model: LoadedModel
@@ -46,6 +53,7 @@ class Prepared:
     proof: Proof
     contracts: dict[str, Contract]
     units: tuple[WorkUnit, ...]
+    notes: tuple[str, ...]
 
 
 def prepare(survey: Survey) -> tuple[Prepared | None, list[FailedShard]]:
@@ -56,32 +64,29 @@ def prepare(survey: Survey) -> tuple[Prepared | None, list[FailedShard]]:
 
     Raises:
         ModelError: The model cannot be loaded, or its methods cannot be proved to agree.
+        ConfigError: The job names columns that are not there, or names none where it must.
+        ContractError: No pending shard can be scored, all for one reason.
         StorageError: Reading failed.
     """
-    job, record, pending = survey.job, survey.record, survey.standing.pending
+    job, pending = survey.job, survey.standing.pending
     model = load(job.model, job.imports, survey.model_sha256)
-    try:
-        chosen = (
-            choose_columns(model.signature, job, pending)
-            if record is None
-            else record.identity.binding
-        )
-    except DataError as error:
-        return None, [broken(shard, error) for shard in pending]
+    chosen = columns_for(survey, model)
     bound, failed = contracts(model.signature, chosen, job, pending, None)
+    if bound:
+        proof = _prove(survey, model, bound)
+        bound, failed = contracts(model.signature, chosen, job, pending, proof.schema)
     if not bound:
         return None, failed
-    proof = _prove(survey, model, bound)
-    bound, failed = contracts(model.signature, chosen, job, pending, proof.schema)
     identity = identify(survey, model, chosen, proof)
     units = work_units(
         [shard for shard in pending if shard.name in bound],
         identity.batch_size,
         identity.small_shard_rows,
     )
-    if not units:
-        return None, failed
-    return Prepared(model, identity, proof, bound, units), failed
+    notes = rounding_notes(bound.values())
+    if survey.record is None:
+        notes += order_notes(job, chosen)
+    return Prepared(model, identity, proof, bound, units, tuple(notes)), failed
 
 
 def begin(survey: Survey, prepared: Prepared) -> str:
@@ -95,6 +100,11 @@ def begin(survey: Survey, prepared: Prepared) -> str:
         StorageError: It cannot be written.
     """
     identity = prepared.identity
+    if survey.record is None:
+        # With run.json lost, the published files were only seen to agree among themselves.
+        done = survey.standing.done
+        notes = ledger.notes(survey.output, [shard.name for shard in done])
+        standing(done, notes, identity.fingerprint, survey.output.url)
     record = survey.record or ledger.create_record(
         survey.output,
         RunRecord(
@@ -110,10 +120,19 @@ def begin(survey: Survey, prepared: Prepared) -> str:
         survey.output,
         {n: (str(theirs[n]), str(ours[n])) for n in ours if ours[n] != theirs[n]},
     )
-    done = survey.standing.done
-    notes = ledger.notes(survey.output, [shard.name for shard in done]) if not survey.record else {}
-    standing(done, notes, identity.fingerprint, survey.output.url)
     return ledger.freeze_plan(survey.output, survey.found.shards)
+
+
+def columns_for(survey: Survey, model: LoadedModel) -> Mapping[str, Sequence[str]]:
+    """The columns of each input: those the output was begun with, or those of the first shard.
+
+    Raises:
+        ConfigError: The job names columns that are not there, or names none where it must.
+        ContractError: No pending shard has the columns.
+    """
+    if survey.record is not None:
+        return survey.record.identity.binding
+    return choose_columns(model.signature, survey.job, survey.standing.pending)
 
 
 def batch_size(job: Job, record: RunRecord | None, model: LoadedModel) -> int:

@@ -1,7 +1,7 @@
 """What `plan` and `status` tell: a job before it runs, and an output as it stands.
 
-Both are documents for machines first; `text` turns each into lines for people. Neither reads a
-row. `plan` loads the model only if asked to; `status` needs the output's storage and nothing else.
+Both are documents for machines; `pipeline.tables` turns them into lines for people. Neither reads
+a row. `plan` loads the model only if asked to; `status` needs the output's storage alone.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pipeline import ledger, report
-from pipeline.errors import DataError, ModelError, printable
+from pipeline.errors import ModelError
 from pipeline.plan import work_units
 from pipeline.storage import storage_at
 from pipeline.survey import Survey, survey
@@ -54,8 +54,15 @@ def plan(job: Job, *, with_model: bool) -> tuple[dict[str, Any], list[FailedShar
         "keep": list(job.keep),
     }
     document.update(_decided(surveyed))
+    names = {shard.name for shard in surveyed.found.shards}
+    document["other_files"] = len(ledger.published(surveyed.output) - names)
     if with_model and at.pending:
-        failed += _with_model(surveyed, document)
+        unfit = _with_model(surveyed, document)
+        failed += unfit
+        rows = {shard.name: shard for shard in at.pending}
+        document["shards"]["pending"] -= len(unfit)
+        document["rows"]["pending"] -= sum(rows[broken.name].rows for broken in unfit)
+        document["bytes"]["pending"] -= sum(rows[broken.name].size for broken in unfit)
     document["failed"] = [
         {"shard": broken.name, "message": broken.error.message, **broken.error.facts}
         for broken in failed
@@ -72,6 +79,8 @@ def status(output: str) -> dict[str, Any]:
     there = ledger.published(storage)
     listed = ledger.read_plan(storage, last["plan_id"]) if last else []
     done = [shard for shard in listed if shard["name"] in there]
+    # A shard that could not be read is in no plan, but the run has counted it.
+    total = last["shards"]["total"] if last else len(listed)
     return {
         "format": 1,
         "output": storage.url,
@@ -79,70 +88,15 @@ def status(output: str) -> dict[str, Any]:
         "fingerprint": record.identity.fingerprint if record else None,
         "method": record.identity.method if record else None,
         "batch_size": record.identity.batch_size if record else None,
-        "shards": {"total": len(listed), "published": len(done)},
+        "shards": {"total": total, "published": len(done)},
         "rows": {
             "total": sum(shard["rows"] for shard in listed),
             "published": sum(shard["rows"] for shard in done),
         },
-        "complete": bool(listed) and len(done) == len(listed) and last["state"] == "finished"
-        if last
-        else False,
+        "other_files": len(there) - len(done),
+        "complete": last is not None and last["state"] == "finished" and len(done) == total,
         "last_run": last,
     }
-
-
-def plan_text(document: dict[str, Any]) -> str:
-    """A plan as lines for people."""
-    shards, rows, size = document["shards"], document["rows"], document["bytes"]
-    lines = {
-        "model": f"{document['model']} (sha256 {document['model_sha256'][:12]}…)",
-        "output": document["output"] + ("" if document["begun"] else " (to be begun)"),
-        "shards": f"{shards['total']:,}: {shards['done']:,} published, {shards['pending']:,} "
-        f"pending, {shards['failed']:,} that cannot be scored",
-        "rows": f"{rows['pending']:,} pending of {rows['total']:,} "
-        f"({size['pending'] / 1e6:,.1f} MB of {size['total'] / 1e6:,.1f} MB)",
-    }
-    if "batch_size" in document:
-        lines["batch size"] = f"{document['batch_size']:,} rows"
-        lines["small shards"] = (
-            f"{document['small_shards']:,} pending ones of at most "
-            f"{document['small_shard_rows']:,} rows, by {document['small_method']}()"
-        )
-        lines["big shards"] = f"{document['big_shards']:,} pending, by {document['method']}"
-    lines["bad rows"] = document["on_bad_row"]
-    lines["kept"] = ", ".join(document["keep"])
-    text = _aligned(lines)
-    if "binding" in document:
-        text += "\n\n" + _table(
-            ("input", "type", "column", "type", "conversion"),
-            [tuple(row.values()) for row in document["binding"]],
-        )
-    return text
-
-
-def status_text(document: dict[str, Any]) -> str:
-    """The status of an output that has been begun, as lines for people."""
-    shards, rows, last = document["shards"], document["rows"], document["last_run"]
-    lines = {
-        "output": document["output"],
-        "job": f"{document['fingerprint'][:12]}…, batches of {document['batch_size']:,} rows, "
-        f"{document['method']}",
-        "shards": f"{shards['published']:,} of {shards['total']:,} published",
-        "rows": f"{rows['published']:,} of {rows['total']:,} in published shards",
-    }
-    if last:
-        counts = last["rows"]
-        lines["last run"] = f"{last['state']}, begun {last['started']}, {last['seconds']:,.1f} s"
-        lines["  scored"] = (
-            f"{counts['scored']:,} rows, {counts['quarantined']:,} quarantined, "
-            f"{counts['null_scored']:,} null-scored"
-        )
-        if last["shards"]["failed"]:
-            lines["  failed"] = f"{last['shards']['failed']:,} shards"
-        if last["error"]:
-            lines["  error"] = last["error"]["message"]
-    lines["complete"] = "yes" if document["complete"] else "no"
-    return _aligned(lines)
 
 
 def _decided(surveyed: Survey) -> dict[str, Any]:
@@ -177,67 +131,51 @@ def _sizes(
 
 def _with_model(surveyed: Survey, document: dict[str, Any]) -> list[FailedShard]:
     """Loads the model and adds the binding; returns the shards that break the contract."""
-    from pipeline.contract import broken, choose_columns, contracts
+    from pipeline.contract import contracts, order_notes, rounding_notes
     from pipeline.job import small_method
     from pipeline.model import load
-    from pipeline.prepare import batch_size
+    from pipeline.prepare import batch_size, columns_for
     from pipeline.probe import without_rows
 
     job, record, pending = surveyed.job, surveyed.record, surveyed.standing.pending
     model = load(job.model, job.imports, surveyed.model_sha256)
-    size = batch_size(job, record, model)
-    small = size if job.small_shard_rows is None else job.small_shard_rows
-    document.update(_sizes(pending, size, small, small_method(job.method)))
-    document.setdefault(
-        "method",
-        "predict_on_batch, if the probe proves it" if job.method == "auto" else job.method,
-    )
-    try:
-        chosen = (
-            choose_columns(model.signature, job, pending)
-            if record is None
-            else record.identity.binding
-        )
-    except DataError as error:
-        return [broken(shard, error) for shard in pending]
+    chosen = columns_for(surveyed, model)
     try:
         schema = without_rows(model, job.method).schema
     except ModelError:
         schema = None  # it wants rows to tell; `score` finds a collision before it writes
     good, failed = contracts(model.signature, chosen, job, pending, schema)
+    fit = [shard for shard in pending if shard.name in good]
+    size = batch_size(job, record, model)
+    small = size if job.small_shard_rows is None else job.small_shard_rows
+    document.update(_sizes(fit, size, small, small_method(job.method)))
+    document.setdefault(
+        "method",
+        "predict_on_batch(), if the probe proves it" if job.method == "auto" else job.method,
+    )
     if good:
-        document["binding"] = list(_binding_rows(next(iter(good.values())).binding))
+        document["binding"] = list(_binding_rows([c.binding for c in good.values()]))
+        document["notes"] = rounding_notes(good.values()) + order_notes(job, chosen)
     if schema is not None:
         document["predictions"] = schema.described()
     return failed
 
 
-def _binding_rows(binding: Binding) -> Iterable[dict[str, str]]:
-    for bound in binding.inputs:
+def _binding_rows(bindings: Iterable[Binding]) -> Iterable[dict[str, str]]:
+    """A row for each use of a column, over all schemas: shards may differ in their types."""
+    distinct = list({id(binding): binding for binding in bindings}.values())
+    for i, bound in enumerate(distinct[0].inputs):
         shape = ", ".join(["n", *("?" if d is None else str(d) for d in bound.spec.shape)])
-        for use in bound.uses:
+        for j, use in enumerate(bound.uses):
+            same = [binding.inputs[i].uses[j] for binding in distinct]
             yield {
                 "input": bound.spec.name,
                 "input_type": f"{bound.spec.dtype} ({shape})",
                 "column": use.column,
-                "column_type": str(use.type),
-                "conversion": use.conversion,
+                "column_type": " or ".join(dict.fromkeys(str(use.type) for use in same)),
+                "conversion": " or ".join(dict.fromkeys(use.conversion for use in same)),
             }
 
 
 def _rows(shards: Iterable[Shard]) -> int:
     return sum(shard.rows for shard in shards)
-
-
-def _aligned(lines: dict[str, str]) -> str:
-    width = max(map(len, lines)) + 2
-    return "\n".join(f"{name + ':':<{width}}{printable(text)}" for name, text in lines.items())
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
-    lines = [
-        "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
-        for row in (head, *rows)
-    ]
-    return "\n".join([lines[0], "  ".join("-" * w for w in widths), *lines[1:]])

@@ -83,11 +83,12 @@ class Lines:
         if outcome.error is not None:
             self._line(
                 "shard_failed",
-                f"shard {printable(outcome.shard)} failed\n{outcome.error}",
+                outcome.error.message
+                if self._as_json
+                else f"shard {printable(outcome.shard)} failed: {outcome.error}",
                 {
                     "level": "error",
                     "shard": outcome.shard,
-                    "error": outcome.error.message,
                     **outcome.error.facts,
                 },
             )

@@ -1,4 +1,4 @@
-"""Reports: a run as JSON for machines, and as a closing summary for people.
+"""Reports: a run as JSON, and where it is kept.
 
 A run's report lies in `_shardscore/reports/`. It is replaced while the run goes on, so that
 `status` can tell where a run is from storage alone.
@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
-
-from pipeline.errors import printable
 
 if TYPE_CHECKING:
     from pipeline.errors import ShardscoreError
@@ -50,6 +49,7 @@ def as_json(report: RunReport, *, shards: bool = True) -> dict[str, Any]:
         "state": report.state,
         "started": report.started,
         "seconds": round(report.seconds, 3),
+        "updated": datetime.now(UTC).isoformat(timespec="seconds"),
         "output": report.output,
         "plan_id": report.plan_id,
         "fingerprint": report.fingerprint,
@@ -91,41 +91,6 @@ def rate(report: RunReport) -> float:
     """Rows a second over the time that shards took, start-up left out."""
     busy = sum(outcome.seconds for outcome in report.outcomes)
     return report.counts.rows_in / busy if busy else 0.0
-
-
-def summary(report: RunReport) -> str:
-    """The closing summary, for people: a line a fact."""
-    counts = report.counts
-    if report.nothing_to_do:
-        return f"nothing to do: all {report.shards:,} shards are published in {report.output}"
-    lines = {"rows in": f"{counts.rows_in:,}", "scored": f"{counts.scored:,}"}
-    if counts.null_scored:
-        lines["null-scored"] = f"{counts.null_scored:,}"
-    if counts.quarantined:
-        lines["quarantined"] = (
-            f"{counts.quarantined:,} (see {report.output}/_shardscore/quarantine/)"
-        )
-    lines["shards"] = _shards(report)
-    lines["time"] = f"{report.seconds:,.1f} s, scoring at {rate(report):,.0f} rows/s"
-    lines["memory"] = (
-        f"{report.memory_peak / 1e6:,.0f} MB at its peak, of which "
-        f"{report.memory_after_load / 1e6:,.0f} MB TensorFlow and the loaded model"
-    )
-    lines["output"] = report.output
-    width = max(map(len, lines)) + 2
-    return "\n".join(f"{name + ':':<{width}}{printable(text)}" for name, text in lines.items())
-
-
-def _shards(report: RunReport) -> str:
-    parts = [f"{n:,} by {method}()" for method, n in methods(report.outcomes).items()]
-    if report.shards_done_before:
-        parts.append(f"{report.shards_done_before:,} published before")
-    if report.failed:
-        parts.append(f"{len(report.failed):,} failed")
-    left = report.shards - report.shards_done_before - len(report.outcomes)
-    if left:
-        parts.append(f"{left:,} left")
-    return f"{report.shards:,}: " + ", ".join(parts)
 
 
 def _outcome(outcome: Outcome) -> dict[str, Any]:

@@ -216,8 +216,9 @@ def _prepared(surveyed: Survey, run: Run, stop: Stop) -> Prepared | None:
         return None
     surveyed.output.sweep()
     run.claimed(prepared, begin(surveyed, prepared))
-    level = "warning" if "would be wrong" in prepared.proof.note else "info"
-    run.observer.event("probe", prepared.proof.note, level=level)
+    run.observer.event("probe", prepared.proof.note)
+    for note in prepared.notes:
+        run.observer.event("binding", note, level="warning")
     return prepared
 
 

@@ -66,7 +66,7 @@ def read_batches(
                 path=shard.path,
                 column=bad[0].column,
                 row=bad[0].row,
-                hint="mend the row, or choose --on-bad-row quarantine or --on-bad-row null",
+                hint="mend the row, or choose --on-bad-row quarantine or null and a new --output",
             )
         yield Batch(
             shard=shard,

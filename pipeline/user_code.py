@@ -70,6 +70,7 @@ def import_module(module: str) -> None:
         raise ModelError(
             f"the module {module!r} failed while it was imported",
             received=f"{type(error).__name__}: {error}",
+            hint="import it in Python to see the whole error",
         ) from error
 
 

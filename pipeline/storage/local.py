@@ -101,7 +101,10 @@ class LocalStorage:
     def read(self, name: str) -> bytes:
         path = self._path(name)
         with translated(path):
-            return path.read_bytes()
+            try:
+                return path.read_bytes()
+            except NotADirectoryError as error:  # below a file there is nothing
+                raise FileNotFoundError from error
 
     def create(self, name: str, data: bytes) -> None:
         with self.stage(name) as staged:

@@ -396,7 +396,7 @@ def test_a_lost_run_json_is_made_again_from_the_same_job_alone(
     shard(lake / "4.parquet")
     (tmp_path / "out" / "_shardscore" / "run.json").unlink()
     assert score("--batch-size", 5).code == 73
-    (tmp_path / "out" / "_shardscore" / "run.json").unlink()
+    assert not (tmp_path / "out" / "_shardscore" / "run.json").exists()
     assert score("--batch-size", 4).code == 0
     assert len(published(tmp_path)) == 4
 
@@ -509,3 +509,105 @@ def test_hive_folders_are_kept(score: Any, lake: Path, tmp_path: Path) -> None:
     shard(lake / "year=2013" / "month=1" / "part.parquet")
     assert score().code == 0
     assert (tmp_path / "out" / "year=2013" / "month=1" / "part.parquet").exists()
+
+
+@pytest.mark.parametrize("kind", [pa.large_string(), pa.string_view()], ids=str)
+def test_strings_of_any_layout_are_carried_and_quarantined(
+    kind: pa.DataType, score: Any, lake: Path, tmp_path: Path
+) -> None:
+    shard(lake / "2.parquet", a=HOLES, name=pa.array(list("abcdefghij"), kind))
+    assert score("--on-bad-row", "quarantine").code == 0
+    kept = pq.read_table(tmp_path / "out" / "2.parquet")["name"].to_pylist()
+    dead = pq.read_table(tmp_path / "out" / "_shardscore" / "quarantine" / "2.parquet")
+    assert kept == list("acefghij")
+    assert dead["name"].to_pylist() == ["b", "d"]
+
+
+# --- how columns are named ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def one_input(tmp_path: Path) -> Path:
+    """A model with a single input of two values, which it weighs 1 and 10."""
+    import keras
+
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, use_bias=False)])
+    model.set_weights([np.array([[1.0], [10.0]])])
+    model.save(tmp_path / "one.keras")
+    return tmp_path / "one.keras"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ((), "which columns feed the model is not said"),
+        (("--features", "z*"), "--features names a column that no shard has"),
+        (("--features", "a,b"), "repeat --features for each column"),
+        (("--features", "a", "--features", "b", "--keep", "nope"), "--keep names a column"),
+    ],
+)
+def test_columns_that_no_shard_has_are_the_jobs_error_and_said_once(
+    options: tuple[str, ...], said: str, score: Any, one_input: Path
+) -> None:
+    done = score(*options, model=one_input)
+    assert done.code == 78
+    assert said in done.err
+    assert done.err.count("error:") == 1
+
+
+def test_features_are_taken_in_the_order_in_which_they_are_named(
+    score: Any, one_input: Path, tmp_path: Path
+) -> None:
+    for i, names in enumerate((("a", "b"), ("b", "a"))):
+        options = [part for name in names for part in ("--features", name)]
+        assert score(*options, model=one_input, output=tmp_path / f"out{i}").code == 0
+        row = pq.read_table(tmp_path / f"out{i}" / "1.parquet")["prediction"][3].as_py()
+        assert row == (13.0 if i == 0 else 31.0)
+
+
+def test_a_glob_in_an_odd_order_is_pointed_out(score: Any, one_input: Path, tmp_path: Path) -> None:
+    columns = {"id": None, "a": None, "b": None, "f2": [1.0], "f1": [2.0]}
+    shard(tmp_path / "odd" / "1.parquet", rows=1, **columns)
+    done = score("--features", "f*", model=one_input, input=tmp_path / "odd")
+    assert done.code == 0
+    assert "taken in the table's order: f2, f1" in done.err
+    assert sums(tmp_path / "out" / "1.parquet") == [21.0]
+
+
+def test_rounding_is_said_and_shown_in_the_plan_for_each_type(
+    score: Any, cli: Any, model: Path, lake: Path, tmp_path: Path
+) -> None:
+    shard(lake / "2.parquet", a=pa.array(range(10), pa.float64()))
+    plan = cli("plan", "--model", model, "--input", lake, "--output", tmp_path / "out", "--json")
+    (use,) = (row for row in plan.document["binding"] if row["column"] == "a")
+    assert (use["column_type"], use["conversion"]) == ("float or double", "exact or rounded")
+    assert "rounded from double to the nearest float32: a" in score().err
+
+
+def test_files_of_other_input_in_the_output_are_counted(
+    score: Any, cli: Any, lake: Path, tmp_path: Path
+) -> None:
+    assert score().code == 0
+    shard(tmp_path / "later" / "9.parquet")
+    assert score(input=tmp_path / "later").code == 0
+    status = cli("status", tmp_path / "out", "--json").document
+    assert status["shards"] == {"total": 1, "published": 1}
+    assert status["other_files"] == 3
+    assert "3 files of earlier runs" in cli("status", tmp_path / "out").out
+
+
+def test_status_names_the_shards_that_failed(
+    score: Any, cli: Any, lake: Path, tmp_path: Path
+) -> None:
+    truncate(lake / "2.parquet")
+    score()
+    shown = cli("status", tmp_path / "out").out
+    assert "2 of 3 published" in shown
+    assert "2.parquet: not a readable Parquet file" in shown
+    assert shown.splitlines()[-1].split() == ["complete:", "no"]
+
+
+def test_without_arguments_the_help_is_shown(cli: Any) -> None:
+    done = cli()
+    assert done.code == 0
+    assert "Usage: shardscore" in done.out

@@ -115,4 +115,4 @@ def test_other_code_behind_the_same_model_file_is_another_job(tmp_path: Path, cl
     module.write_text(module.read_text() + "\n# changed\n")
     done = cli(*arguments)
     assert done.code == 73
-    assert "code_sha256" in done.err
+    assert "another code of the imported modules" in done.err

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.binding import Binding, check, resolve
-from pipeline.errors import ContractError
+from pipeline.errors import ConfigError, ContractError
 from pipeline.signature import InputSpec, Signature
 
 INTEGERS = {str(kind): kind for kind in (pa.int8(), pa.int16(), pa.int32(), pa.int64())} | {
@@ -222,7 +222,7 @@ def test_a_feature_that_matches_no_column_is_named(missing: str) -> None:
 
 
 def test_features_are_refused_for_a_model_with_several_inputs() -> None:
-    with pytest.raises(ContractError, match="single input") as caught:
+    with pytest.raises(ConfigError, match="single input") as caught:
         resolve(several(a=(), b=()), scalars("a", "b"), ["a"])
     assert "a, b" in (caught.value.received or "")
 
@@ -239,7 +239,7 @@ def test_a_mapping_comes_before_the_column_of_the_same_name() -> None:
 
 
 def test_a_mapping_of_an_input_that_the_model_lacks_is_refused() -> None:
-    with pytest.raises(ContractError, match="no input 'c'") as caught:
+    with pytest.raises(ConfigError, match="no input 'c'") as caught:
         resolve(several(a=(), b=()), scalars("a", "b"), inputs={"c": ["a"]})
     assert caught.value.expected == "a, b"
 
@@ -261,26 +261,34 @@ def test_a_single_input_takes_the_only_list_column_of_its_width(kind: pa.DataTyp
 
 
 @pytest.mark.parametrize(
-    ("signature", "lake"),
+    ("shape", "lake"),
     [
-        (single((3,)), schema(a=pa.list_(pa.float32()), b=pa.list_(pa.float32(), 3))),
-        (single((3,)), schema(a=pa.list_(pa.float32(), 2))),
-        (single((3,)), schema(a=pa.list_(pa.string()))),
-        (single(()), schema(a=pa.list_(pa.float32()))),
-        (several(x=(3,), y=(3,)), schema(y=pa.list_(pa.float32()), a=pa.list_(pa.float32()))),
-        (single(()), schema(a=pa.float32())),
+        ((3,), schema(a=pa.list_(pa.float32()), b=pa.list_(pa.float32(), 3))),
+        ((3,), schema(a=pa.list_(pa.float32(), 2))),
+        ((3,), schema(a=pa.list_(pa.string()))),
+        ((), schema(a=pa.list_(pa.float32()))),
+        ((), schema(a=pa.float32())),
     ],
-    ids=["two lists", "too narrow", "of text", "of a scalar", "of several inputs", "another name"],
+    ids=["two lists", "too narrow", "of text", "of a scalar", "another name"],
 )
-def test_an_input_that_finds_no_column_is_named_with_what_there_is(
-    signature: Signature, lake: pa.Schema
+def test_columns_of_a_single_input_that_cannot_be_guessed_must_be_named(
+    shape: tuple[int, ...], lake: pa.Schema
 ) -> None:
-    with pytest.raises(ContractError) as caught:
-        resolve(signature, lake)
-    assert caught.value.column == "x"
-    assert str(signature.inputs[0]) in (caught.value.expected or "")
+    with pytest.raises(ConfigError) as caught:
+        resolve(single(shape), lake)
+    assert str(single(shape).inputs[0]) in (caught.value.expected or "")
     assert caught.value.received == "columns " + ", ".join(lake.names)
     assert "--features" in (caught.value.hint or "")
+
+
+def test_one_of_several_inputs_that_finds_no_column_is_named_and_nothing_is_guessed() -> None:
+    signature = several(x=(3,), y=(3,))
+    with pytest.raises(ContractError, match="'x'") as caught:
+        resolve(signature, schema(y=pa.list_(pa.float32()), a=pa.list_(pa.float32())))
+    assert caught.value.column == "x"
+    assert str(signature.inputs[0]) in (caught.value.expected or "")
+    assert caught.value.received == "columns y, a"
+    assert "[inputs]" in (caught.value.hint or "")
 
 
 # Checking

@@ -281,3 +281,19 @@ def test_shards_of_equal_schemas_share_one_object(put: Put, tmp_path: Path) -> N
     assert a is b
     assert a is d
     assert a != c
+
+
+@pytest.mark.parametrize(
+    ("view", "plain"),
+    [
+        (pa.string_view(), pa.string()),
+        (pa.binary_view(), pa.binary()),
+        (pa.list_(pa.string_view()), pa.list_(pa.string())),
+        (pa.struct([("x", pa.binary_view())]), pa.struct([("x", pa.binary())])),
+    ],
+)
+def test_a_view_is_described_as_the_plain_type_that_arrow_can_filter(
+    put: Put, view: pa.DataType, plain: pa.DataType
+) -> None:
+    shard = only(put("a.parquet", parquet_bytes(pa.table({"x": pa.array([None], view)}))))
+    assert shard.schema.field("x").type == plain

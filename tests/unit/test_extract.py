@@ -143,7 +143,6 @@ def test_a_null_is_a_bad_row_that_names_its_column_and_input() -> None:
     [
         (pa.string(), ["a", None, "c"], "string"),
         (pa.large_string(), ["a", None, "c"], "string"),
-        (pa.string_view(), ["a", None, "c"], "string"),
         (pa.binary(), [b"a", None, b"c"], "string"),
         (pa.dictionary(pa.int8(), pa.string()), ["a", None, "c"], "string"),
         (pa.bool_(), [True, None, False], "bool"),

@@ -225,9 +225,15 @@ def test_bytes_that_do_not_decode_in_a_column_of_text_are_refused() -> None:
         schema.to_arrow([texts(b"yes", b"\xff")], 2)
 
 
-@pytest.mark.parametrize("order", ["C", "F"])
-def test_the_order_of_an_array_in_memory_does_not_matter(order: Any) -> None:
-    array = np.arange(24, dtype=np.float32).reshape(4, 6).copy(order)[:, ::2]
+GRID = np.arange(12, dtype=np.float32).reshape(4, 3)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [GRID, np.asfortranarray(GRID), np.repeat(GRID, 2, axis=1)[:, ::2], GRID[::-1, ::-1]],
+    ids=["by rows", "by columns", "strided", "reversed"],
+)
+def test_the_order_of_an_array_in_memory_does_not_matter(array: Array) -> None:
     (column,) = schema_of({"y": array}).to_arrow([array], 4)
     assert column.to_pylist() == array.tolist()
 

@@ -83,11 +83,17 @@ def test_relative_paths_of_the_file_are_relative_to_the_file(
     )
     assert made.model == f"{tmp_path}/m.keras"
     assert made.output == f"{tmp_path}/out"
-    assert made.input == (
-        f"{tmp_path}/lake",
-        f"{tmp_path}/more/*.parquet",
-        f"{tmp_path}/../up",
-    )
+    assert made.input[:2] == (f"{tmp_path}/lake", f"{tmp_path}/more/*.parquet")
+    assert Path(made.input[2]).resolve() == tmp_path.parent / "up"
+
+
+def test_dots_lead_from_where_the_file_is_also_if_its_folder_is_a_link(tmp_path: Path) -> None:
+    real = tmp_path / "releases" / "7"
+    real.mkdir(parents=True)
+    (tmp_path / "current").symlink_to(real)
+    (real / "job.toml").write_text('model = "m"\ninput = "../lake"\noutput = "out"\n')
+    made = job_from({}, tmp_path / "current" / "job.toml")
+    assert Path(made.input[0]).resolve() == tmp_path / "releases" / "lake"
 
 
 def test_a_file_named_by_a_relative_path_makes_absolute_ones(

@@ -246,8 +246,9 @@ def test_an_object_is_read_at_random_places(storage: Storage) -> None:
         assert file.read() == b"0123456789"
 
 
-@pytest.mark.parametrize("name", ["a", "folder/a"])
+@pytest.mark.parametrize("name", ["a", "folder/a", "object/a", "object/folder/a"])
 def test_what_is_not_there_is_not_found(storage: Storage, name: str) -> None:
+    storage.create("object", b"abc")
     for read in (storage.read, storage.open_input):
         with pytest.raises(NotFoundError) as caught:
             read(name)
