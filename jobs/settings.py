@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import difflib
 import glob
-import os
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -36,6 +35,8 @@ def job_from(given: dict[str, Any], config: Path | None) -> Job:
     """
     stored = {} if config is None else _read(config)
     chosen = {name: value for name, value in given.items() if value is not None}
+    if "features" in chosen:  # the two ways to name columns exclude each other
+        stored.pop("inputs", None)
     try:
         return Job.model_validate({**stored, **chosen})
     except ValidationError as error:
@@ -93,7 +94,7 @@ def _beside(config: Path, value: Any) -> Any:
     folder = config.absolute().parent
     if glob.has_magic(value):
         folder = Path(glob.escape(str(folder)))
-    return os.path.normpath(folder / value)
+    return str(folder / value)
 
 
 def _explained(

@@ -16,8 +16,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+import pyarrow.types as pt
 
-from pipeline.errors import ContractError, DataError, NoInputError, UsageError
+from pipeline.errors import (
+    ChangedInputError,
+    ContractError,
+    DataError,
+    NoInputError,
+    NotFoundError,
+    UsageError,
+)
 from pipeline.footer import parquet_errors, read_footer
 from pipeline.records import FailedShard, Shard
 from pipeline.storage import storage_at
@@ -48,6 +56,10 @@ class _Found:
     size: int
     mtime_ns: int
 
+    @property
+    def path(self) -> str:
+        return f"{self.root}/{self.key}"
+
 
 def discover(inputs: Iterable[str], output: str) -> Discovery:
     """Lists the shards of the inputs and reads their footers.
@@ -61,15 +73,24 @@ def discover(inputs: Iterable[str], output: str) -> Discovery:
         UsageError: Two files would publish to one name, or the output is an input.
     """
     found: dict[str, _Found] = {}
+    by_place: dict[str, _Found] = {}
     outside = _Outside(output)
     for address in inputs:
         for file in _files(address, outside):
             other = found.setdefault(file.name, file)
-            if (other.root, other.key) != (file.root, file.key):
+            if other.path != file.path:
                 raise UsageError(
                     f"two shards would publish to one name: {file.name}",
-                    received=f"{other.root}/{other.key}\n{file.root}/{file.key}",
+                    received=f"{other.path}\n{file.path}",
                     hint="give their common folder as input, or score them to two outputs",
+                )
+            same = by_place.setdefault(os.path.realpath(file.path), file)
+            if same.name != file.name:
+                raise UsageError(
+                    "one shard is given by two inputs, under two names",
+                    path=file.path,
+                    received=f"{same.name}\n{file.name}",
+                    hint="give each shard once",
                 )
     ordered = [found[name] for name in sorted(found)]
     schemas: dict[bytes, pa.Schema] = {}
@@ -97,6 +118,12 @@ def _files(address: str, outside: _Outside) -> Iterator[_Found]:
     if path.is_dir():
         found = list(_below(str(path), outside))
     elif path.is_file():
+        if _hidden(path.name):
+            raise UsageError(
+                "a shard whose name begins with _ or . would be invisible in the output",
+                path=str(path),
+                hint="rename it",
+            )
         stat = path.stat()
         yield _Found(str(path.parent), path.name, path.name, stat.st_size, stat.st_mtime_ns)
         return
@@ -152,8 +179,13 @@ def _matching(pattern: str, outside: _Outside) -> Iterator[_Found]:
     for match in sorted(glob.glob(pattern, recursive=True)):  # noqa: PTH207
         path = Path(match).absolute()
         name = path.relative_to(root).as_posix()
-        if path.is_file() and not _hidden(name) and str(path) in outside:
-            stat = path.stat()
+        if _hidden(name) or str(path) not in outside:
+            continue
+        if path.is_dir():
+            for file in _below(str(path), outside):
+                yield replace(file, root=root, key=f"{name}/{file.key}", name=f"{name}/{file.key}")
+        else:
+            stat = path.stat() if path.exists() else path.lstat()
             yield _Found(root, name, name, stat.st_size, stat.st_mtime_ns)
 
 
@@ -163,7 +195,7 @@ def _unescaped(part: str) -> str:
 
 
 def _is_shard(name: str) -> bool:
-    return name.endswith(SUFFIXES) and not _hidden(name)
+    return name.lower().endswith(SUFFIXES) and not _hidden(name)
 
 
 def _hidden(name: str) -> bool:
@@ -171,7 +203,7 @@ def _hidden(name: str) -> bool:
 
 
 def _described(file: _Found) -> Shard | FailedShard:
-    path = f"{file.root}/{file.key}"
+    path = file.path
     try:
         if not _is_utf8(path):
             raise ContractError(
@@ -182,6 +214,13 @@ def _described(file: _Found) -> Shard | FailedShard:
         metadata, digest = read_footer(storage_at(file.root), file.key)
         with parquet_errors(path):
             schema = _without_views(metadata.schema.to_arrow_schema().remove_metadata())
+    except NotFoundError:
+        gone = ChangedInputError(
+            "the shard is gone, or is a link that leads nowhere",
+            path=path,
+            hint="restore it or take it out of the input; the others are scored",
+        )
+        return FailedShard(file.name, path, gone)
     except DataError as error:
         return FailedShard(file.name, path, error)
     return Shard(
@@ -206,5 +245,23 @@ def _is_utf8(name: str) -> bool:
 
 def _without_views(schema: pa.Schema) -> pa.Schema:
     """The schema with plain strings for string views, which Arrow cannot filter yet."""
-    plain = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
-    return pa.schema([field.with_type(plain.get(field.type, field.type)) for field in schema])
+    return pa.schema([field.with_type(_plain(field.type)) for field in schema])
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    views = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
+    if pt.is_list(kind):
+        return pa.list_(_plain_field(kind.value_field))
+    if pt.is_large_list(kind):
+        return pa.large_list(_plain_field(kind.value_field))
+    if pt.is_fixed_size_list(kind):
+        return pa.list_(_plain_field(kind.value_field), kind.list_size)
+    if pt.is_struct(kind):
+        return pa.struct([_plain_field(kind.field(i)) for i in range(kind.num_fields)])
+    if pt.is_map(kind):
+        return pa.map_(_plain(kind.key_type), _plain_field(kind.item_field), kind.keys_sorted)
+    return views.get(kind, kind)
+
+
+def _plain_field(field: pa.Field) -> pa.Field:
+    return field.with_type(_plain(field.type))

@@ -16,6 +16,7 @@
     ├── StoppedError          asked to stop; there is work left
     └── ConfigError           the job's configuration is wrong
         └── ModelError            the model is missing, unreadable, refused or inconsistent
+            └── PredictFailedError    predict() raised on the first rows
 
 This module owns the tree and the text of an error, and imports nothing of ours. It does not
 know exit codes: `jobs.exit_codes` is the one place that does.
@@ -173,3 +174,7 @@ class ConfigError(ShardscoreError):
 
 class ModelError(ConfigError):
     """The model is missing, unreadable, refused, or disagrees with itself."""
+
+
+class PredictFailedError(ModelError):
+    """`predict()` raised on the first rows of a shard."""

@@ -125,6 +125,9 @@ def _converted(
     if pt.is_dictionary(values.type):
         values = values.dictionary_decode()
     if spec.dtype == "string":
+        # As bytes: text that is not UTF-8 is the model's to judge, as it would be in predict().
+        if not pt.is_binary(values.type) and not pt.is_large_binary(values.type):
+            values = values.cast(pa.large_binary(), safe=False)
         return np.asarray(values.to_numpy(zero_copy_only=False), dtype=object)
     raw: Array = values.to_numpy(zero_copy_only=False)
     if raw.dtype == np.dtype(spec.dtype):

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
 
-from pipeline.errors import CorruptShardError, StorageError
+from pipeline.errors import ContractError, CorruptShardError, StorageError
 from pipeline.records import RowCounts  # noqa: TC001 - pydantic reads it at run time
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ class Provenance:
     Attributes:
         fingerprint: The job's identity.
         model_sha256: The model's digest.
+        code_sha256: The digest of the code that the job imports.
         input: The input shard's identity.
         counts: Where its rows went.
         method: Keras' method that scored it.
@@ -47,6 +48,7 @@ class Provenance:
 
     fingerprint: str
     model_sha256: str
+    code_sha256: str
     input: dict[str, Any]
     counts: RowCounts
     method: str
@@ -81,6 +83,13 @@ def parquet_errors(path: str) -> Iterator[None]:
     """
     try:
         yield
+    except pa.ArrowNotImplementedError as error:
+        raise ContractError(
+            "Arrow cannot do this with a column of the shard",
+            path=path,
+            received=_first_line(error),
+            hint="leave nested and unusual columns out with --keep, or rewrite them",
+        ) from error
     except pa.ArrowException as error:
         raise corrupt(path, _first_line(error)) from error
     except OSError as error:

@@ -158,11 +158,9 @@ def disagreements(
         "code_sha256": (made.code_sha256, code_sha256),
         "keep": (made.keep, job.keep),
         "on_bad_row": (made.on_bad_row, job.on_bad_row),
-        "small_shard_rows": (
-            made.small_shard_rows,
-            made.batch_size if job.small_shard_rows is None else job.small_shard_rows,
-        ),
     }
+    if job.small_shard_rows is not None:
+        pairs["small_shard_rows"] = (made.small_shard_rows, job.small_shard_rows)
     if job.batch_size != "auto":
         pairs["batch_size"] = (made.batch_size, job.batch_size)
     if job.method != "auto":

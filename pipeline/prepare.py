@@ -17,7 +17,7 @@ from pipeline.contract import (
     order_notes,
     rounding_notes,
 )
-from pipeline.errors import DataError
+from pipeline.errors import DataError, PredictFailedError
 from pipeline.job import JobIdentity, RunRecord, small_method
 from pipeline.model import load
 from pipeline.plan import standing, work_units
@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from pipeline.predictions import Array
     from pipeline.records import FailedShard, Shard, WorkUnit
     from pipeline.survey import Survey
+
+
+PROBED_SHARDS = 5
+"""Shards whose first rows are tried before a model that raises on them is given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,11 +139,15 @@ def columns_for(survey: Survey, model: LoadedModel) -> Mapping[str, Sequence[str
     return choose_columns(model.signature, survey.job, survey.standing.pending)
 
 
-def batch_size(job: Job, record: RunRecord | None, model: LoadedModel) -> int:
-    """The batch size: what the output was begun with, what was asked for, or the automatic one."""
-    if record is not None:
-        return record.identity.batch_size
-    return model.signature.batch_size() if job.batch_size == "auto" else job.batch_size
+def sizes(job: Job, recorded: JobIdentity | None, model: LoadedModel) -> tuple[int, int]:
+    """Rows a batch, and rows of the biggest small shard.
+
+    What the output was begun with comes first, then what was asked for, then the automatic value.
+    """
+    if recorded is not None:
+        return recorded.batch_size, recorded.small_shard_rows
+    size = model.signature.batch_size() if job.batch_size == "auto" else job.batch_size
+    return size, size if job.small_shard_rows is None else job.small_shard_rows
 
 
 def identify(
@@ -147,17 +155,17 @@ def identify(
 ) -> JobIdentity:
     """The identity of a job, all decisions made."""
     job = survey.job
-    size = batch_size(job, survey.record, model)
-    small = survey.record and survey.record.identity.small_method
+    recorded = survey.record.identity if survey.record else None
+    size, threshold = sizes(job, recorded, model)
     return JobIdentity(
         model_sha256=survey.model_sha256,
         code_sha256=survey.code_sha256,
         binding={name: tuple(columns) for name, columns in chosen.items()},
         keep=job.keep,
         batch_size=size,
-        small_shard_rows=size if job.small_shard_rows is None else job.small_shard_rows,
+        small_shard_rows=threshold,
         method=proof.method,
-        small_method=small if small else small_method(job.method),
+        small_method=recorded.small_method if recorded else small_method(job.method),
         on_bad_row=job.on_bad_row,
         predictions=proof.schema.described(),
     )
@@ -166,9 +174,20 @@ def identify(
 def _prove(survey: Survey, model: LoadedModel, bound: Mapping[str, Contract]) -> Proof:
     """Probes the model on the first shard that has a good row."""
     choice = survey.job.method if survey.record is None else survey.record.identity.method
+    failures: list[PredictFailedError] = []
     for shard in survey.standing.pending:
-        if shard.name in bound and (features := _first_rows(shard, bound[shard.name])):
+        if shard.name not in bound or not (features := _first_rows(shard, bound[shard.name])):
+            continue
+        try:
             return probe(model, features, choice)
+        # It may be this shard's rows: it fails again when its turn comes, if another proves the
+        # model sound.
+        except PredictFailedError as error:
+            failures.append(error)
+            if len(failures) == PROBED_SHARDS:
+                break
+    if failures:
+        raise failures[0]
     return without_rows(model, choice)
 
 

@@ -134,7 +134,7 @@ def _with_model(surveyed: Survey, document: dict[str, Any]) -> list[FailedShard]
     from pipeline.contract import contracts, order_notes, rounding_notes
     from pipeline.job import small_method
     from pipeline.model import load
-    from pipeline.prepare import batch_size, columns_for
+    from pipeline.prepare import columns_for, sizes
     from pipeline.probe import without_rows
 
     job, record, pending = surveyed.job, surveyed.record, surveyed.standing.pending
@@ -146,8 +146,7 @@ def _with_model(surveyed: Survey, document: dict[str, Any]) -> list[FailedShard]
         schema = None  # it wants rows to tell; `score` finds a collision before it writes
     good, failed = contracts(model.signature, chosen, job, pending, schema)
     fit = [shard for shard in pending if shard.name in good]
-    size = batch_size(job, record, model)
-    small = size if job.small_shard_rows is None else job.small_shard_rows
+    size, small = sizes(job, record.identity if record else None, model)
     document.update(_sizes(fit, size, small, small_method(job.method)))
     document.setdefault(
         "method",

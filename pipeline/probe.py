@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.errors import ModelError, ShardscoreError
+from pipeline.errors import ModelError, PredictFailedError, ShardscoreError
 from pipeline.predictions import Array, PredictionSchema, schema_of
 from pipeline.runtime import tensorflow
 from pipeline.scorers import call_predict, call_step, model_raised
@@ -144,7 +144,7 @@ def _predict(model: LoadedModel, features: Sequence[Array]) -> dict[str, Array]:
     # A model, or a step of the user's, raises whatever it likes.
     except Exception as error:
         raised = model_raised(error, model.path, 0, len(features[0]))
-        raise ModelError(
+        raise PredictFailedError(
             "predict() fails on the first rows",
             path=model.path,
             expected="; ".join(str(spec) for spec in model.signature.inputs),

@@ -29,10 +29,13 @@ def save(output: Storage, report: RunReport) -> None:
 def latest(output: Storage) -> dict[str, Any] | None:
     """The report of the run that began last, as JSON, or None if there was no run."""
     names = [info.name for info in output.list(REPORTS) if info.name.endswith(".json")]
-    if not names:
-        return None
-    found: dict[str, Any] = json.loads(output.read(max(names)))
-    return found
+    for name in sorted(names, reverse=True):
+        try:
+            found: dict[str, Any] = json.loads(output.read(name))
+        except ValueError:
+            continue  # damaged: the one before it says more
+        return found
+    return None
 
 
 def as_json(report: RunReport, *, shards: bool = True) -> dict[str, Any]:

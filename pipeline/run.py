@@ -18,25 +18,26 @@ from __future__ import annotations
 import os
 import secrets
 import time
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
-from itertools import chain
 from typing import TYPE_CHECKING
 
 from pipeline import report
 from pipeline.errors import DataError, ShardscoreError, StoppedError
+from pipeline.ledger import freeze_plan
 from pipeline.memory import peak_bytes, resident_bytes
 from pipeline.records import FailedShard, Outcome, RowCounts, RunReport, RunState, WorkUnit
 from pipeline.runtime import versions
 from pipeline.survey import Survey, survey
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from pipeline.job import Job
     from pipeline.prepare import Prepared
     from pipeline.progress import Observer
-    from pipeline.records import Batch, Shard
+    from pipeline.records import Batch
 
 SNAPSHOT_SECONDS = 10.0
 """How often a run's report is renewed while it goes on."""
@@ -99,17 +100,21 @@ class Run:
         """Shards that failed so far."""
         return sum(outcome.status == "failed" for outcome in self._outcomes)
 
-    def claimed(self, prepared: Prepared, plan_id: str) -> None:
+    def keep_reports(self, plan_id: str) -> None:
         """The output is this job's: from here on the run's report is kept there."""
+        self._report = replace(self._report, plan_id=plan_id)
+        self._claimed = True
+
+    def claimed(self, prepared: Prepared, plan_id: str) -> None:
+        """The output is this job's, and scoring begins."""
         self._report = replace(
             self._report,
-            plan_id=plan_id,
             fingerprint=prepared.identity.fingerprint,
             batch_size=prepared.identity.batch_size,
             probe=prepared.proof.note,
             memory_after_load=resident_bytes(),
         )
-        self._claimed = True
+        self.keep_reports(plan_id)
         report.save(self._output, self._now("running"))
 
     def batch_done(self, rows: int) -> None:
@@ -131,7 +136,7 @@ class Run:
         """A shard cannot be scored; `rows` are the rows that were to be."""
         self.observer.advance(rows - self._in_flight)
         self._in_flight = 0
-        outcome = Outcome(failed.name, "failed", error=failed.error)
+        outcome = Outcome(failed.name, "failed", error=failed.error.with_path(failed.path))
         self._outcomes.append(outcome)
         self.observer.shard(outcome)
 
@@ -188,6 +193,8 @@ def score(job: Job, observer: Observer, stop: Stop, *, fail_fast: bool = False) 
     """
     surveyed = survey(job)
     run = Run(surveyed, observer)
+    if surveyed.record is not None:
+        run.keep_reports(freeze_plan(surveyed.output, surveyed.found.shards))
     for failed in (*surveyed.found.failed, *surveyed.standing.changed):
         run.shard_failed(failed)
     if not surveyed.standing.pending or (fail_fast and run.failures):
@@ -275,24 +282,34 @@ def _scored(
     method = identity.small_method if unit.small else identity.method
     size = identity.batch_size
 
-    def batches_of(shard: Shard) -> Iterator[Batch]:
-        contract = prepared.contracts[shard.name]
-        fail = identity.on_bad_row == "fail"
-        return read_batches(shard, contract.binding, contract.carried, size, fail_on_bad=fail)
+    def batches() -> Generator[Batch, None, None]:
+        for shard in unit.shards:
+            contract = prepared.contracts[shard.name]
+            yield from read_batches(
+                shard,
+                contract.binding,
+                contract.carried,
+                size,
+                fail_on_bad=identity.on_bad_row == "fail",
+            )
 
-    source = chain.from_iterable(map(batches_of, unit.shards))
     count = sum(shard.batches(size) for shard in unit.shards)
-    scored = scorer_for(method, prepared.model, schema).score(source, count, together=unit.small)
+    scorer = scorer_for(method, prepared.model, schema)
     begun = time.monotonic()
-    for shard in unit.shards:
-        kept = prepared.contracts[shard.name].kept
-        with ShardWriter(surveyed.output, shard, kept, schema, identity, method) as writer:
-            for _ in range(shard.batches(size)):
-                stop.heed()
-                batch = next(scored)
-                writer.write(batch)
-                run.batch_done(batch.batch.rows)
-            status, counts = writer.commit()
-        spent = time.monotonic() - begun
-        begun += spent
-        yield Outcome(shard.name, status, counts, method, spent)
+    # Closed in this order: the scorer stops reading ahead before its source is closed.
+    with (
+        closing(batches()) as source,
+        closing(scorer.score(source, count, together=unit.small)) as scored,
+    ):
+        for shard in unit.shards:
+            kept = prepared.contracts[shard.name].kept
+            with ShardWriter(surveyed.output, shard, kept, schema, identity, method) as writer:
+                for _ in range(shard.batches(size)):
+                    stop.heed()
+                    batch = next(scored)
+                    writer.write(batch)
+                    run.batch_done(batch.batch.rows)
+                status, counts = writer.commit()
+            spent = time.monotonic() - begun
+            begun += spent
+            yield Outcome(shard.name, status, counts, method, spent)

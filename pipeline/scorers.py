@@ -22,7 +22,7 @@ from pipeline.records import Batch, ScoredBatch
 from pipeline.stream import BatchStream
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from pipeline.model import LoadedModel
     from pipeline.records import Method
@@ -42,7 +42,7 @@ class Scorer(Protocol):
 
     def score(
         self, source: Iterator[Batch], count: int, *, together: bool
-    ) -> Iterator[ScoredBatch]:
+    ) -> Generator[ScoredBatch, None, None]:
         """Scores `count` batches of `source`, in order.
 
         Args:
@@ -114,10 +114,10 @@ class Streaming:
         count: int,
         *,
         together: bool,  # noqa: ARG002
-    ) -> Iterator[ScoredBatch]:
-        stream = BatchStream(source, count, self._model.signature)
-        for batch, tensors in stream.scored_pairs():
-            yield ScoredBatch(batch, self._predictions(batch, tensors))
+    ) -> Generator[ScoredBatch, None, None]:
+        with BatchStream(source, count, self._model.signature) as stream:
+            for batch, tensors in stream.scored_pairs():
+                yield ScoredBatch(batch, self._predictions(batch, tensors))
 
     def _predictions(self, batch: Batch, tensors: Any) -> tuple[Any, ...]:
         if tensors is None:
@@ -143,7 +143,7 @@ class Predict:
 
     def score(
         self, source: Iterator[Batch], count: int, *, together: bool
-    ) -> Iterator[ScoredBatch]:
+    ) -> Generator[ScoredBatch, None, None]:
         a_call = count if together else BATCHES_A_CALL
         for first in range(0, count, a_call):
             yield from self._call(source, min(a_call, count - first))
@@ -158,15 +158,16 @@ class Predict:
         else:
             yield from (ScoredBatch(batch, self._schema.empty()) for batch in leading)
             return
-        stream = BatchStream(chain(leading, source), count, self._model.signature)
-        try:
-            outputs = list(call_predict(self._model, stream.dataset).values())
-        except Exception as error:
-            cause = stream.reading_error(error)
-            if cause is not error:
-                raise cause from None
-            raise model_raised(error, leading[0].shard.path, leading[0].start, None) from error
-        yield from self._split(stream.all_batches(), outputs)
+        with BatchStream(chain(leading, source), count, self._model.signature) as stream:
+            try:
+                outputs = list(call_predict(self._model, stream.dataset).values())
+            except Exception as error:
+                cause = stream.reading_error(error)
+                if cause is not error:
+                    raise cause from None
+                raise model_raised(error, leading[0].shard.path, leading[0].start, None) from error
+            batches = stream.all_batches()
+        yield from self._split(batches, outputs)
 
     def _split(self, batches: list[Batch], outputs: list[Array]) -> Iterator[ScoredBatch]:
         expected = sum(batch.good_rows for batch in batches)

@@ -117,7 +117,7 @@ def _symbolic_inputs(struct: Any, path: str) -> tuple[tuple[InputSpec, ...], Str
     if isinstance(struct, dict):
         named = list(struct.items())
     elif isinstance(struct, (list, tuple)):
-        named = [(tensor.name, tensor) for tensor in struct]
+        named = [(getattr(tensor, "name", ""), tensor) for tensor in struct]
     else:
         return (_spec(struct.name, struct),), "tensor"
     if not all(hasattr(tensor, "dtype") for _, tensor in named):
@@ -141,7 +141,8 @@ def _spec(name: str, tensor: Any) -> InputSpec:
 def _built_inputs(model: Any, path: str) -> tuple[tuple[InputSpec, ...], Structure]:
     """Inputs of a subclassed model, from the shapes that it was built with."""
     built = (model.get_build_config() or {}).get("input_shape")
-    dtype = str(model.input_dtype)
+    # Not input_dtype: under a mixed policy that is the type of the arithmetic, too narrow for ids.
+    dtype = str(model.variable_dtype)
     if isinstance(built, dict):
         specs = [InputSpec(name, tuple(shape[1:]), dtype) for name, shape in built.items()]
         return tuple(specs), "dict"

@@ -8,13 +8,22 @@ does not concern the model (carried columns, bad rows) waits beside it, in order
 
 from __future__ import annotations
 
+import functools
+import itertools
+import threading
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.errors import BadRowError, ContractError, ScoringError
+from pipeline.errors import (
+    BadRowError,
+    ChangedInputError,
+    ContractError,
+    NotFoundError,
+    ScoringError,
+)
 from pipeline.extract import extract
 from pipeline.footer import corrupt, parquet_errors
 from pipeline.records import Batch
@@ -26,7 +35,8 @@ if TYPE_CHECKING:
 
     from pipeline.binding import Binding
     from pipeline.records import Shard
-    from pipeline.signature import Signature
+    from pipeline.signature import InputSpec, Signature
+    from pipeline.storage import Storage
 
 PREFETCH = 1
 """Batches read ahead of the one being scored: more cost memory and gain nothing."""
@@ -59,7 +69,8 @@ def read_batches(
     columns = list(dict.fromkeys([*binding.columns, *carried]))
     start = 0
     for rows in _record_batches(shard, columns, batch_size):
-        features, good, bad = extract(binding, rows, start)
+        with parquet_errors(shard.path):
+            features, good, bad = extract(binding, rows, start)
         if bad and fail_on_bad:
             raise BadRowError(
                 bad[0].reason,
@@ -86,7 +97,9 @@ def _record_batches(shard: Shard, columns: list[str], batch_size: int) -> Iterat
     """Record batches of exactly `batch_size` rows, the last one excepted."""
     if shard.rows == 0:
         return
-    with parquet_errors(shard.path), storage_at(shard.root).open_input(shard.key) as file:
+    storage = storage_at(shard.root)
+    with parquet_errors(shard.path), _opened(storage, shard) as file:
+        _refuse_swapped(storage, shard)
         # The defaults read ahead whole row groups: forty times the memory, and slower.
         with pq.ParquetFile(file, pre_buffer=False, buffer_size=_READ_BUFFER) as parquet:
             _refuse_other_rows(parquet.metadata, shard)
@@ -95,11 +108,40 @@ def _record_batches(shard: Shard, columns: list[str], batch_size: int) -> Iterat
             for part in parquet.iter_batches(batch_size, columns=columns, use_threads=False):
                 parts.append(_in_order(part, columns, shard))
                 waiting += part.num_rows
-                while waiting >= batch_size:
+                while waiting > batch_size:
                     yield _taken(parts, batch_size)
                     waiting -= batch_size
+            # Before the last batch is handed on, so that no swapped shard is ever complete.
+            _refuse_swapped(storage, shard)
             if waiting:
                 yield _taken(parts, waiting)
+
+
+def _opened(storage: Storage, shard: Shard) -> pa.NativeFile:
+    try:
+        return storage.open_input(shard.key)
+    except NotFoundError as error:
+        raise _swapped(shard, "it is gone") from error
+
+
+def _refuse_swapped(storage: Storage, shard: Shard) -> None:
+    """Raises ChangedInputError if the shard is not the file whose footer was read."""
+    try:
+        now = storage.info(shard.key)
+    except NotFoundError as error:
+        raise _swapped(shard, "it is gone") from error
+    if (now.size, now.mtime_ns) != (shard.size, shard.mtime_ns):
+        raise _swapped(shard, f"{now.size} bytes, changed at {now.mtime_ns} ns")
+
+
+def _swapped(shard: Shard, received: str) -> ChangedInputError:
+    return ChangedInputError(
+        "the shard was changed while the run went on",
+        path=shard.path,
+        expected=f"{shard.size} bytes, changed at {shard.mtime_ns} ns",
+        received=received,
+        hint="nothing of it was published; run again once it is written",
+    )
 
 
 def _refuse_other_rows(metadata: pq.FileMetaData, shard: Shard) -> None:
@@ -146,7 +188,7 @@ def _taken(parts: deque[pa.RecordBatch], rows: int) -> pa.RecordBatch:
 
 
 class BatchStream:
-    """Batches on their way through tf.data.
+    """Batches on their way through tf.data. Once its `with` block is left, it reads no more.
 
     Args:
         source: The batches; read from tf.data's thread.
@@ -160,10 +202,20 @@ class BatchStream:
 
     def __init__(self, source: Iterator[Batch], count: int, signature: Signature) -> None:
         self._source = source
-        self._signature = signature
         self._waiting: deque[Batch] = deque()
         self._failure: BaseException | None = None
-        self.dataset = self._build(count)
+        self._lock = threading.Lock()
+        self._number = next(_numbers)
+        _open_streams[self._number] = self
+        self.dataset = _dataset(self._number, count, signature)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        _open_streams.pop(self._number, None)
+        with self._lock:  # tf.data may be reading ahead: wait for it, then let it read no more
+            self._failure = self._failure or ScoringError("the stream was closed")
 
     def scored_pairs(self) -> Iterator[tuple[Batch, Any]]:
         """Each batch with its tensors, in order; None for a batch without a good row.
@@ -193,39 +245,65 @@ class BatchStream:
         """What really went wrong, where tf.data raised an error of its own for it."""
         return self._failure if self._failure is not None else error
 
+    def pull(self) -> list[Any]:
+        """The features of the next batch; called from tf.data's thread."""
+        with self._lock:
+            # Reading ahead goes on after an error: the first one is the one that counts.
+            if self._failure is not None:
+                raise self._failure
+            try:
+                batch = next(self._source)
+            except StopIteration:
+                self._failure = ScoringError("fewer batches were read than the footers promise")
+                raise self._failure from None
+            except BaseException as error:
+                self._failure = error
+                raise
+            self._waiting.append(batch)
+        return list(batch.features)
+
     def _without_good_rows(self) -> Iterator[tuple[Batch, None]]:
         while self._waiting and self._waiting[0].good_rows == 0:
             yield self._waiting.popleft(), None
 
-    def _next(self, _index: Any) -> list[Any]:
-        try:
-            batch = next(self._source)
-        except StopIteration:
-            self._failure = ScoringError("fewer batches were read than the footers promise")
-            raise self._failure from None
-        except BaseException as error:
-            self._failure = error
-            raise
-        self._waiting.append(batch)
-        return list(batch.features)
 
-    def _build(self, count: int) -> Any:
-        tf = tensorflow()
-        specs = self._signature.inputs
-        types = [tf.as_dtype(spec.dtype) for spec in specs]
+# TensorFlow keeps each Python function that a graph calls for the life of the process, and all
+# that the function refers to. So there is one function for each signature, it is given a stream's
+# number, and finds the stream here, as long as it is open.
+_numbers = itertools.count()
+_open_streams: dict[int, BatchStream] = {}
 
-        def element(index: Any) -> Any:
-            tensors = tf.numpy_function(self._next, [index], types)
-            for tensor, spec in zip(tensors, specs, strict=True):
-                tensor.set_shape((None, *spec.shape))
-            return self._signature.pack(tensors)
 
-        def has_rows(*structure: Any) -> Any:
-            return tf.shape(tf.nest.flatten(structure)[0])[0] > 0
+def _pull(number: Any) -> list[Any]:
+    return _open_streams[int(number)].pull()
 
-        # One crossing into Python a batch; a generator would cost three. Calls are in order:
-        # the map is not parallel.
-        dataset = tf.data.Dataset.range(count).map(element)
-        options = tf.data.Options()
-        options.autotune.enabled = False
-        return dataset.filter(has_rows).prefetch(PREFETCH).with_options(options)
+
+@functools.cache
+def _puller(inputs: tuple[InputSpec, ...]) -> Any:
+    """A compiled function from a stream's number to its next features, one tensor an input."""
+    tf = tensorflow()
+    types = [tf.as_dtype(spec.dtype) for spec in inputs]
+
+    def pull(number: Any) -> Any:
+        tensors = tf.numpy_function(_pull, [number], types)
+        for tensor, spec in zip(tensors, inputs, strict=True):
+            tensor.set_shape((None, *spec.shape))
+        return tuple(tensors)
+
+    return tf.function(pull, input_signature=[tf.TensorSpec((), tf.int64)])
+
+
+def _dataset(number: int, count: int, signature: Signature) -> Any:
+    tf = tensorflow()
+    pull = _puller(signature.inputs)
+
+    def has_rows(*tensors: Any) -> Any:
+        return tf.shape(tensors[0])[0] > 0
+
+    # One crossing into Python a batch; a generator would cost three. The map is not parallel, so
+    # calls are in order.
+    dataset = tf.data.Dataset.from_tensors(tf.constant(number, tf.int64)).repeat(count).map(pull)
+    dataset = dataset.filter(has_rows).map(lambda *tensors: signature.pack(tensors))
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.prefetch(PREFETCH).with_options(options)

@@ -61,18 +61,23 @@ def survey(job: Job) -> Survey:
     if record is not None:
         ledger.refuse_mismatch(output, disagreements(job, model_sha256, code_sha256, record))
     found = discover(job.input, job.output)
-    return Survey(
-        job, output, model_sha256, code_sha256, record, found, _standing(output, record, found)
-    )
-
-
-def _standing(output: Storage, record: RunRecord | None, found: Discovery) -> Standing:
     there = ledger.published(output)
-    notes = ledger.notes(output, [s.name for s in found.shards if s.name in there])
+    notes = ledger.notes(output, [shard.name for shard in found.shards if shard.name in there])
     if record is not None:
         fingerprint = record.identity.fingerprint
     else:
-        # Without run.json the files alone say whose they are. That they are this job's is checked
-        # again when its identity is known, before anything is published.
-        fingerprint = next((note.fingerprint for note in notes.values() if note is not None), "")
-    return standing(found.shards, notes, fingerprint, output.url)
+        # Without run.json the files alone say whose they are. The whole identity is compared when
+        # it is known, before anything is published.
+        first = next((note for note in notes.values() if note is not None), None)
+        fingerprint = first.fingerprint if first else ""
+        if first and (first.model_sha256, first.code_sha256) != (model_sha256, code_sha256):
+            fingerprint = ""
+    return Survey(
+        job,
+        output,
+        model_sha256,
+        code_sha256,
+        record,
+        found,
+        standing(found.shards, notes, fingerprint, output.url),
+    )

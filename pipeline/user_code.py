@@ -1,7 +1,8 @@
 """Code of the user's own: importing the modules that a job names, and digesting their source.
 
-Nothing is imported that the job does not name. The digest is taken without importing anything:
-the code runs inside the model, so it decides the predictions as much as the weights do.
+Nothing is imported that the job does not name (and the packages that it lies in). The digest is
+taken of the source: the code runs inside the model, so it decides the predictions as much as the
+weights do.
 """
 
 from __future__ import annotations
@@ -43,8 +44,9 @@ def _source_of(module: str) -> Path:
     with _importing_from_here():
         try:
             spec = importlib.util.find_spec(module)
-        except ModuleNotFoundError:
-            spec = None
+        # Looking for pkg.module imports pkg, which is the user's and may raise anything.
+        except Exception as error:
+            raise _import_failed(module, error) from error
     if spec is None or spec.origin is None or not spec.has_location:
         raise ModelError(
             f"the module {module!r} cannot be found",
@@ -67,11 +69,15 @@ def import_module(module: str) -> None:
                 importlib.import_module(module)
     # The module is the user's: it may raise anything.
     except Exception as error:
-        raise ModelError(
-            f"the module {module!r} failed while it was imported",
-            received=f"{type(error).__name__}: {error}",
-            hint="import it in Python to see the whole error",
-        ) from error
+        raise _import_failed(module, error) from error
+
+
+def _import_failed(module: str, error: Exception) -> ModelError:
+    return ModelError(
+        f"the module {module!r} failed while it was imported",
+        received=f"{type(error).__name__}: {error}",
+        hint="import it in Python to see the whole error",
+    )
 
 
 def _import_file(path: Path) -> None:

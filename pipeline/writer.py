@@ -9,7 +9,8 @@ The order of writes for one shard:
     5. predictions published, create-if-absent    ← the commit
 
 A crash before 5 leaves no trace that a reader could take for a result. The content is a function
-of (shard, job, model) alone: row groups are cut at fixed row counts, whatever the batches were.
+of (shard, job, model) alone: row groups end at fixed row counts, or with the batch that makes their
+texts too long, and are written as one chunk each.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.errors import AlreadyExistsError, ScoringError
-from pipeline.footer import Provenance, read_footer
+from pipeline.footer import Provenance, parquet_errors, read_footer
 from pipeline.plan import changed_input, foreign_output
 from pipeline.quarantine import DeadLetters
 from pipeline.records import RowCounts, ScoredBatch, Shard, ShardStatus
@@ -51,7 +53,7 @@ def output_schema(
 
 
 def row_group_rows(schema: pa.Schema) -> int:
-    """Rows a row group: a pure function of the schema, bounded in rows and in bytes."""
+    """Most rows of a row group: a pure function of the schema, bounded in rows and in bytes."""
     width = sum(_width(field.type) for field in schema)
     return max(1024, min(ROW_GROUP_ROWS, ROW_GROUP_BYTES // max(1, width)))
 
@@ -89,6 +91,7 @@ class ShardWriter:
         self._group_rows = row_group_rows(self._schema)
         self._pending: list[pa.RecordBatch] = []
         self._pending_rows = 0
+        self._pending_bytes = 0
         self._written = 0
         self._counts = RowCounts()
         self._exit = ExitStack()
@@ -113,7 +116,15 @@ class ShardWriter:
         self._exit.close()
 
     def write(self, scored: ScoredBatch) -> None:
-        """Takes the next batch of the shard."""
+        """Takes the next batch of the shard.
+
+        Raises:
+            ContractError: Arrow cannot filter one of the columns that travel along.
+        """
+        with parquet_errors(self._shard.path):
+            self._write(scored)
+
+    def _write(self, scored: ScoredBatch) -> None:
         batch = scored.batch
         if batch.start != self._counts.rows_in:
             raise ScoringError(
@@ -160,6 +171,7 @@ class ShardWriter:
         note = Provenance(
             fingerprint=self._identity.fingerprint,
             model_sha256=self._identity.model_sha256,
+            code_sha256=self._identity.code_sha256,
             input=self._shard.identity,
             counts=counts,
             method=self._method,
@@ -181,9 +193,12 @@ class ShardWriter:
     def _append(self, rows: pa.RecordBatch) -> None:
         self._pending.append(rows)
         self._pending_rows += rows.num_rows
-        if self._pending_rows >= self._group_rows:
+        self._pending_bytes += sum(map(_text_bytes, rows.columns))
+        # Long texts, whose bytes the schema does not tell, end a row group early.
+        heavy = self._pending_bytes > ROW_GROUP_BYTES
+        if heavy or self._pending_rows >= self._group_rows:
             with translated(self._path):
-                self._flush(everything=False)
+                self._flush(everything=heavy)
 
     def _flush(self, *, everything: bool) -> None:
         """Writes the row groups that are full, and at the end the one that is not."""
@@ -200,6 +215,7 @@ class ShardWriter:
         rest = table.slice(stop)
         self._pending = rest.to_batches()
         self._pending_rows = rest.num_rows
+        self._pending_bytes = 0
 
     def _verify(self, note: Provenance) -> None:
         metadata = pq.read_metadata(self._staged.path)
@@ -255,6 +271,21 @@ def _take(array: pa.Array, places: pa.Array) -> pa.Array:
 
 def _reasons(rows: int, reasons: dict[int, str]) -> pa.Array:
     return pa.array([reasons.get(row) for row in range(rows)], pa.string())
+
+
+def _text_bytes(array: pa.Array) -> int:
+    """Bytes of the strings in a column, by their lengths: the same however the rows arrived."""
+    kind = array.type
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return _text_bytes(pc.list_flatten(array))
+    if pa.types.is_struct(kind):
+        return sum(_text_bytes(pc.struct_field(array, i)) for i in range(kind.num_fields))
+    if pa.types.is_primitive(kind) or isinstance(kind, pa.ExtensionType):
+        return 0
+    try:
+        return int(pc.sum(pc.binary_length(array)).as_py() or 0)
+    except pa.ArrowNotImplementedError:
+        return 0  # neither text nor a list of it
 
 
 def _width(kind: pa.DataType) -> int:

@@ -68,6 +68,9 @@ class Storage(Protocol):
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """The objects below a folder, sorted by name; none if there is no such folder."""
 
+    def info(self, name: str) -> ObjectInfo:
+        """One object's size and mtime. Raises NotFoundError."""
+
     def open_input(self, name: str) -> pa.NativeFile:
         """Opens an object for reading at random places. Raises NotFoundError."""
 

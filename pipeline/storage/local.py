@@ -60,6 +60,16 @@ def translated(path: Path | str) -> Iterator[None]:
         raise StorageError(f"storage failed: {reason}", path=str(path), hint=hint) from error
 
 
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """As `translated`; below a file there is nothing."""
+    with translated(path):
+        try:
+            yield
+        except NotADirectoryError as error:
+            raise FileNotFoundError from error
+
+
 class LocalStorage:
     """A folder. It is made when first written to."""
 
@@ -76,6 +86,7 @@ class LocalStorage:
         if not base.is_dir():
             return
         folders = [str(base)]
+        linked: set[str] = set()
         skip = len(str(self._root)) + 1
         while folders:
             try:
@@ -83,28 +94,32 @@ class LocalStorage:
             except FileNotFoundError:
                 continue  # removed while we looked
             for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
+                if entry.is_dir():
+                    if entry.is_symlink():
+                        # Each linked folder once: links can form a ring.
+                        real = os.path.realpath(entry.path)
+                        if real in linked or str(self._root).startswith(real):
+                            continue
+                        linked.add(real)
                     folders.append(entry.path)
                     continue
-                try:
-                    if entry.is_file():
-                        stat = entry.stat()
-                        yield ObjectInfo(entry.path[skip:], stat.st_size, stat.st_mtime_ns)
-                except FileNotFoundError:
-                    continue
+                yield ObjectInfo(entry.path[skip:], *_size_and_mtime(entry))
+
+    def info(self, name: str) -> ObjectInfo:
+        path = self._path(name)
+        with _reading(path):
+            stat = path.stat()
+        return ObjectInfo(name, stat.st_size, stat.st_mtime_ns)
 
     def open_input(self, name: str) -> pa.NativeFile:
         path = self._path(name)
-        with translated(path):
+        with _reading(path):
             return pa.OSFile(str(path), "rb")
 
     def read(self, name: str) -> bytes:
         path = self._path(name)
-        with translated(path):
-            try:
-                return path.read_bytes()
-            except NotADirectoryError as error:  # below a file there is nothing
-                raise FileNotFoundError from error
+        with _reading(path):
+            return path.read_bytes()
 
     def create(self, name: str, data: bytes) -> None:
         with self.stage(name) as staged:
@@ -190,6 +205,15 @@ class LocalStaged:
         with suppress(OSError):
             self.path.unlink(missing_ok=True)
         os.close(self._lock)
+
+
+def _size_and_mtime(entry: os.DirEntry[str]) -> tuple[int, int]:
+    """Of what an entry leads to, or of the link itself if that leads nowhere."""
+    try:
+        stat = entry.stat()
+    except FileNotFoundError:
+        stat = entry.stat(follow_symlinks=False)
+    return stat.st_size, stat.st_mtime_ns
 
 
 def _locked_file(folder: Path) -> tuple[Path, int]:

@@ -36,6 +36,10 @@ class MemoryStorage:
             if name.startswith(start):
                 yield ObjectInfo(name, len(data), mtime_ns)
 
+    def info(self, name: str) -> ObjectInfo:
+        data = self.read(name)
+        return ObjectInfo(name, len(data), self._objects[name][1])
+
     def open_input(self, name: str) -> pa.NativeFile:
         return pa.BufferReader(self.read(name))
 

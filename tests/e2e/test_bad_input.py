@@ -523,6 +523,104 @@ def test_strings_of_any_layout_are_carried_and_quarantined(
     assert dead["name"].to_pylist() == ["b", "d"]
 
 
+# --- odd data -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def lookup(tmp_path: Path) -> Path:
+    """A model that looks its input string up."""
+    import keras
+
+    word = keras.Input((1,), name="word", dtype="string")
+    ids = keras.layers.StringLookup(vocabulary=["a", "b"])(word)
+    path = tmp_path / "lookup.keras"
+    keras.Model({"word": word}, keras.layers.Rescaling(1.0)(ids)).save(path)
+    return path
+
+
+def test_text_that_is_not_utf8_reaches_the_model_as_its_bytes(
+    score: Any, lookup: Path, tmp_path: Path
+) -> None:
+    words = pa.array([b"a", b"caf\xe9", b"b"]).view(pa.string())
+    columns = {"id": None, "a": None, "b": None, "word": words}
+    shard(tmp_path / "words" / "1.parquet", rows=3, **columns)
+    done = score(model=lookup, input=tmp_path / "words")
+    assert done.code == 0, done.err
+    assert sums(tmp_path / "out" / "1.parquet") == [1.0, 0.0, 2.0]
+
+
+def test_a_first_shard_on_which_the_model_raises_does_not_end_the_run(
+    score: Any, tmp_path: Path
+) -> None:
+    import keras
+
+    number = keras.Input((1,), name="a", dtype="int32")
+    flat = keras.layers.Flatten()(keras.layers.Embedding(10, 2)(number))
+    keras.Model({"a": number}, keras.layers.Dense(1)(flat)).save(tmp_path / "embedding.keras")
+    for name, first in (("1", 99), ("2", 0), ("3", 1)):
+        shard(tmp_path / "ids" / f"{name}.parquet", a=pa.array([first, *range(9)], pa.int32()))
+    done = score(model=tmp_path / "embedding.keras", input=tmp_path / "ids")
+    assert done.code == 65
+    assert "the model raised on rows" in done.err
+    assert published(tmp_path) == ["2.parquet", "3.parquet"]
+
+
+def test_a_lost_run_json_and_another_model_is_73_also_with_nothing_left_to_do(
+    score: Any, model: Path, lookup: Path, tmp_path: Path
+) -> None:
+    assert score().code == 0
+    (tmp_path / "out" / "_shardscore" / "run.json").unlink()
+    assert score(model=lookup).code == 73
+    assert score().code == 0
+
+
+def test_nested_inputs_are_refused_and_not_a_bug(score: Any, tmp_path: Path) -> None:
+    import keras
+
+    a, b, c = (keras.Input((1,), name=name) for name in "abc")
+    keras.Model([[a, b], c], keras.layers.Add()([a, b, c])).save(tmp_path / "nested.keras")
+    done = score(model=tmp_path / "nested.keras")
+    assert done.code == 78
+    assert "inputs are nested" in done.err
+
+
+def test_a_package_that_raises_on_import_is_78(score: Any, tmp_path: Path) -> None:
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "__init__.py").write_text("raise RuntimeError('no')")
+    (tmp_path / "package" / "layers.py").write_text("")
+    done = score("--import", tmp_path / "package" / "__init__.py")
+    assert done.code == 78
+    assert "failed while it was imported" in done.err
+
+
+def test_long_texts_end_a_row_group_early(score: Any, tmp_path: Path) -> None:
+    texts = [str(i) * 1000 for i in range(10, 99)] * 40
+    columns = {"id": None, "a": pa.array([1.0] * len(texts)), "b": pa.array([1.0] * len(texts))}
+    shard(tmp_path / "texts" / "1.parquet", rows=len(texts), text=texts, **columns)
+    assert score("--batch-size", 100, input=tmp_path / "texts").code == 0
+    metadata = pq.read_metadata(tmp_path / "out" / "1.parquet")
+    groups = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
+    assert len(groups) > 1
+    assert all(rows % 100 == 0 for rows in groups[:-1])
+    assert pq.read_table(tmp_path / "out" / "1.parquet")["text"].to_pylist() == texts
+
+
+def test_status_is_complete_again_once_the_bad_shard_is_gone(
+    score: Any, cli: Any, lake: Path, tmp_path: Path
+) -> None:
+    truncate(lake / "2.parquet")
+    assert score().code == 65
+    (lake / "2.parquet").unlink()
+    assert score().code == 0
+    assert cli("status", tmp_path / "out", "--json").document["complete"] is True
+
+
+def test_a_damaged_report_does_not_hide_the_status(score: Any, cli: Any, tmp_path: Path) -> None:
+    assert score().code == 0
+    (tmp_path / "out" / "_shardscore" / "reports" / "99999999.json").write_text("{")
+    assert cli("status", tmp_path / "out", "--json").document["complete"] is True
+
+
 # --- how columns are named ----------------------------------------------------------------------
 
 

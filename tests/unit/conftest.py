@@ -41,6 +41,7 @@ def note_of(source: Shard, fingerprint: str = FINGERPRINT) -> Provenance:
     return Provenance(
         fingerprint=fingerprint,
         model_sha256="a" * 64,
+        code_sha256="c" * 64,
         input=source.identity,
         counts=RowCounts(source.rows, source.rows),
         method="predict",

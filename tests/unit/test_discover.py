@@ -75,8 +75,53 @@ def test_an_input_may_itself_lie_below_a_hidden_folder(put: Put) -> None:
     assert names(folder / "*.parquet") == ["a.parquet"]
 
 
-def test_a_file_is_a_shard_whatever_its_name(put: Put) -> None:
-    assert names(put("lake/_part-0001.snappy")) == ["_part-0001.snappy"]
+def test_a_file_is_a_shard_whatever_its_ending(put: Put) -> None:
+    assert names(put("lake/part-0001.snappy")) == ["part-0001.snappy"]
+
+
+def test_a_file_whose_output_no_reader_would_see_is_refused(put: Put) -> None:
+    with pytest.raises(UsageError, match="invisible in the output"):
+        names(put("lake/_part.parquet"))
+
+
+def test_an_ending_may_be_in_capitals(put: Put, tmp_path: Path) -> None:
+    put("lake/a.parquet")
+    put("lake/b.PARQUET")
+    assert names(tmp_path / "lake") == ["a.parquet", "b.PARQUET"]
+
+
+def test_linked_folders_are_input_too_and_each_once(put: Put, tmp_path: Path) -> None:
+    put("elsewhere/x.parquet")
+    put("lake/a.parquet")
+    (tmp_path / "lake" / "year=2013").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "lake" / "ring").symlink_to(tmp_path / "lake")
+    (tmp_path / "elsewhere" / "ring").symlink_to(tmp_path / "elsewhere")
+    assert names(tmp_path / "lake") == ["a.parquet", "year=2013/x.parquet"]
+
+
+def test_a_link_that_leads_nowhere_is_a_failed_shard(put: Put, tmp_path: Path) -> None:
+    put("lake/a.parquet")
+    (tmp_path / "lake" / "c.parquet").symlink_to(tmp_path / "gone")
+    for given in (tmp_path / "lake", tmp_path / "lake" / "*"):
+        found = discover([str(given)], str(tmp_path / "out"))
+        assert [shard.name for shard in found.shards] == ["a.parquet"]
+        assert [failed.name for failed in found.failed] == ["c.parquet"]
+
+
+def test_a_folder_that_a_glob_matches_is_descended_into(put: Put, tmp_path: Path) -> None:
+    put("lake/a.parquet")
+    put("lake/sub/b.parquet")
+    assert names(tmp_path / "lake" / "*") == ["a.parquet", "sub/b.parquet"]
+    assert names(tmp_path / "lake" / "**") == ["a.parquet", "sub/b.parquet"]
+
+
+def test_one_shard_given_twice_under_two_names_is_refused(put: Put, tmp_path: Path) -> None:
+    put("lake/sub/b.parquet")
+    lake = tmp_path / "lake"
+    with pytest.raises(UsageError, match="under two names"):
+        discover([str(lake), str(lake / "sub" / "b.parquet")], str(tmp_path / "out"))
+    twice = discover([str(lake), str(lake)], str(tmp_path / "out"))
+    assert len(twice.shards) == 1
 
 
 def test_the_shards_of_a_glob_are_named_below_its_plain_part(put: Put, tmp_path: Path) -> None:

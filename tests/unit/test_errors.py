@@ -39,6 +39,7 @@ CODES = {
     errors.StoppedError: 75,
     errors.ConfigError: 78,
     errors.ModelError: 78,
+    errors.PredictFailedError: 78,
 }
 
 EVERY_CLASS = [

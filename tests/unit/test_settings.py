@@ -231,6 +231,13 @@ def test_a_wrong_value_of_the_command_line_is_a_usage_error(
     assert caught.value.path is None
 
 
+def test_features_of_the_command_line_take_the_place_of_inputs_of_the_file(
+    from_toml: FromToml,
+) -> None:
+    job = from_toml(MINIMAL + '[inputs]\nx = "a"\n', features=["a"])
+    assert (job.features, job.inputs) == (("a",), {})
+
+
 @pytest.mark.parametrize("missing", ["model", "input", "output"])
 def test_a_missing_option_is_a_usage_error_that_tells_both_places(
     from_toml: FromToml, missing: str

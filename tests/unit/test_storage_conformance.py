@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import subprocess
 import sys
 import threading
@@ -477,14 +478,20 @@ def test_a_file_that_cannot_be_written_whole_is_not_there_at_all(local: LocalSto
     assert done.stdout.strip() == f"StorageError [] {local.url}/a", done.stderr
 
 
+@pytest.mark.parametrize("method", ["create", "replace"])
 def test_a_file_whose_sync_failed_is_not_published(
-    local: LocalStorage, monkeypatch: pytest.MonkeyPatch
+    local: LocalStorage, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
-    def broken(_handle: int) -> None:
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
+    fsync = os.fsync
+
+    def broken(handle: int) -> None:
+        if stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        fsync(handle)
 
     monkeypatch.setattr(os, "fsync", broken)
-    failing(local, "a")
+    with pytest.raises(StorageError, match="Input/output error"):
+        getattr(local, method)("a", b"abc")
     assert names(local) == []
 
 
