@@ -206,6 +206,9 @@ def _given(values: dict[str, Any]) -> dict[str, Any]:
 
     named = {name.rstrip("_"): value for name, value in values.items()}
     named["imports"] = named.pop("import", None)
+    # Typer would split the variable at blanks, which paths may hold: here it is a line each.
+    if not named.get("input"):
+        named["input"] = os.environ.get("SHARDSCORE_INPUT", "").splitlines()
     if isinstance(named.get("batch_size"), str) and named["batch_size"] != "auto":
         try:
             named["batch_size"] = int(named["batch_size"])

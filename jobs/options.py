@@ -44,8 +44,6 @@ Input = Annotated[
     typer.Option(
         "--input",
         "-i",
-        envvar="SHARDSCORE_INPUT",
-        show_envvar=False,
         metavar="PATH",
         help="File, folder or quoted glob of Parquet shards. Repeatable.",
     ),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from pipeline.binding import Binding, check, expand, resolve
-from pipeline.errors import ConfigError, ContractError, DataError
+from pipeline.errors import ConfigError, ContractError, DataError, shortened
 from pipeline.records import FailedShard
 from pipeline.writer import REASON_COLUMN
 
@@ -96,11 +96,6 @@ def order_notes(job: Job, chosen: Mapping[str, Sequence[str]]) -> list[str]:
         if not set(patterns) <= set(chosen[name])  # there is a glob
         and list(chosen[name]) != sorted(chosen[name], key=_natural)
     ]
-
-
-def shortened(names: Sequence[str]) -> str:
-    """A list of names that stays readable if there are many."""
-    return ", ".join(names if len(names) <= 8 else [*names[:6], "…", names[-1]])
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

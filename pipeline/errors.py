@@ -27,7 +27,10 @@ Errors travel between processes: each survives pickling.
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class ShardscoreError(Exception):
@@ -103,6 +106,11 @@ def _rebuild(kind: type[ShardscoreError], message: str, facts: dict[str, Any]) -
 def printable(text: str) -> str:
     """`text` with control characters escaped, so that a file's name cannot drive a terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def shortened(names: Sequence[str]) -> str:
+    """A list of names that stays readable if there are many."""
+    return ", ".join(names if len(names) <= 8 else [*names[:6], "…", names[-1]])
 
 
 class UsageError(ShardscoreError):

@@ -85,10 +85,10 @@ def _label(field: str) -> str:
     return labels.get(field, field)
 
 
-def published(output: Storage) -> set[str]:
-    """Names of the published files, from a listing alone."""
+def published(output: Storage) -> dict[str, int]:
+    """Published files and their mtimes in ns, from a listing alone."""
     return {
-        info.name
+        info.name: info.mtime_ns
         for info in output.list()
         if not any(part.startswith(("_", ".")) for part in info.name.split("/"))
     }

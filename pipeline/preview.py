@@ -55,7 +55,8 @@ def plan(job: Job, *, with_model: bool) -> tuple[dict[str, Any], list[FailedShar
     }
     document.update(_decided(surveyed))
     names = {shard.name for shard in surveyed.found.shards}
-    document["other_files"] = len(ledger.published(surveyed.output) - names)
+    document["other_files"] = len(ledger.published(surveyed.output).keys() - names)
+    document["notes"] = [surveyed.rewritten_note] if surveyed.rewritten_note else []
     if with_model and at.pending:
         unfit = _with_model(surveyed, document)
         failed += unfit
@@ -154,7 +155,7 @@ def _with_model(surveyed: Survey, document: dict[str, Any]) -> list[FailedShard]
     )
     if good:
         document["binding"] = list(_binding_rows([c.binding for c in good.values()]))
-        document["notes"] = rounding_notes(good.values()) + order_notes(job, chosen)
+        document["notes"] += rounding_notes(good.values()) + order_notes(job, chosen)
     if schema is not None:
         document["predictions"] = schema.described()
     return failed

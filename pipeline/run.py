@@ -197,6 +197,8 @@ def score(job: Job, observer: Observer, stop: Stop, *, fail_fast: bool = False) 
         run.keep_reports(freeze_plan(surveyed.output, surveyed.found.shards))
     for failed in (*surveyed.found.failed, *surveyed.standing.changed):
         run.shard_failed(failed)
+    if surveyed.rewritten_note:
+        observer.event("rewritten", surveyed.rewritten_note, level="warning")
     if not surveyed.standing.pending or (fail_fast and run.failures):
         return run.close()
     prepared = _prepared(surveyed, run, stop)

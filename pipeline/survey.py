@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pipeline import ledger
 from pipeline.discover import Discovery, discover
+from pipeline.errors import shortened
 from pipeline.job import disagreements
 from pipeline.model import digest_model
 from pipeline.plan import Standing, standing
@@ -29,6 +30,8 @@ class Survey:
         record: The output's run.json, or None if the output has not been begun.
         found: The input.
         standing: How the shards stand.
+        rewritten: Shards that are done, but were written again since. Their size and footer are
+            as they were; whether their rows are, cannot be told without reading them.
     """
 
     job: Job
@@ -38,6 +41,18 @@ class Survey:
     record: RunRecord | None
     found: Discovery
     standing: Standing
+    rewritten: tuple[str, ...]
+
+    @property
+    def rewritten_note(self) -> str | None:
+        """A line on the shards that were written again, if there are any."""
+        if not self.rewritten:
+            return None
+        return (
+            f"{len(self.rewritten):,} published shards were written again since they were scored "
+            f"({shortened(self.rewritten)}). Their sizes and footers are as they were, so they "
+            f"count as done; if their rows changed, remove their files from {self.output.url}"
+        )
 
     @property
     def shards(self) -> int:
@@ -72,12 +87,6 @@ def survey(job: Job) -> Survey:
         fingerprint = first.fingerprint if first else ""
         if first and (first.model_sha256, first.code_sha256) != (model_sha256, code_sha256):
             fingerprint = ""
-    return Survey(
-        job,
-        output,
-        model_sha256,
-        code_sha256,
-        record,
-        found,
-        standing(found.shards, notes, fingerprint, output.url),
-    )
+    at = standing(found.shards, notes, fingerprint, output.url)
+    rewritten = tuple(shard.name for shard in at.done if shard.mtime_ns > there[shard.name])
+    return Survey(job, output, model_sha256, code_sha256, record, found, at, rewritten)

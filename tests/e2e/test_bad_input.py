@@ -477,6 +477,26 @@ def test_variables_are_options_too_and_the_command_line_wins(
     assert pq.read_schema(tmp_path / "out" / "1.parquet").names == ["id", "prediction"]
 
 
+def test_a_variable_holds_an_input_a_line(
+    cli: Any, model: Path, lake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shard(tmp_path / "with a blank" / "9.parquet")
+    monkeypatch.setenv("SHARDSCORE_INPUT", f"{lake}\n{tmp_path / 'with a blank'}")
+    assert cli("score", "--model", model, "--output", tmp_path / "out").code == 0
+    assert len(published(tmp_path)) == 4
+
+
+def test_a_shard_written_again_with_the_same_footer_is_pointed_out(
+    score: Any, cli: Any, model: Path, lake: Path, tmp_path: Path
+) -> None:
+    assert score().code == 0
+    assert "written again" not in score().err
+    shard(lake / "2.parquet")
+    done = score()
+    assert done.code == 0
+    assert "1 published shards were written again since they were scored (2.parquet)" in done.err
+
+
 def test_hostile_names_are_scored_and_shown_escaped(score: Any, lake: Path, tmp_path: Path) -> None:
     name = "new\nline \x1b[31mred.parquet"
     shard(lake / name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,11 +19,11 @@ from pipeline.storage import LocalStorage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from pipeline.records import Outcome, RunReport
 
 COLUMNS = [f"f{i}" for i in range(4)]
+FILES = Path("/proc/self/fd")
 
 
 class Watcher:
@@ -153,7 +153,7 @@ def test_a_run_over_many_shards_holds_no_more_files_and_streams_at_its_end(
     for i in range(150):
         put(tmp_path / "in" / f"{i:03}.parquet", rows=25)
     open_files: list[int] = []
-    watcher = Watcher(lambda _: open_files.append(len(os.listdir("/proc/self/fd"))))
+    watcher = Watcher(lambda _: open_files.append(len(list(FILES.iterdir()))))
     assert run(model, tmp_path, watcher, small_shard_rows=0).state == "finished"
     assert max(open_files[10:]) <= max(open_files[:10]) + 2
     gc.collect()
