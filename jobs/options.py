@@ -45,7 +45,8 @@ Input = Annotated[
         "--input",
         "-i",
         metavar="PATH",
-        help="File, folder or quoted glob of Parquet shards. Repeatable.",
+        help="File, folder or quoted glob of Parquet shards. Repeatable; in the variable "
+        "SHARDSCORE_INPUT, one a line.",
     ),
 ]
 Output = Annotated[
