@@ -69,6 +69,7 @@ class Lines:
 
     def begin(self, *, rows: int, shards: int) -> None:
         self._rows, self._shards = rows, shards
+        self._done_rows = self._done_shards = 0
         self._begun = self._last = time.monotonic()
 
     def advance(self, rows: int) -> None:
@@ -154,7 +155,7 @@ class Bar:
             TimeRemainingColumn,
         )
 
-        self._shards = shards
+        self._shards, self._done_shards = shards, 0
         self._bar = Progress(
             BarColumn(bar_width=None),
             TaskProgressColumn(),

@@ -245,6 +245,25 @@ def test_a_shard_of_bad_rows_alone_is_published_empty(
         assert dead.num_rows == 10
 
 
+def test_more_bad_rows_than_fit_a_row_group_are_all_in_the_dead_letter_file(
+    score: Any, tmp_path: Path
+) -> None:
+    rows = 30_000
+    values = [None if i % 2 else float(i) for i in range(rows)]
+    shard(
+        tmp_path / "many" / "1.parquet",
+        rows,
+        a=pa.array(values, pa.float32()),
+    )
+    assert score("--on-bad-row", "quarantine", input=tmp_path / "many").code == 0
+    dead = pq.read_table(tmp_path / "out" / "_shardscore" / "quarantine" / "1.parquet")
+    assert dead["quarantine_row"].to_pylist() == list(range(1, rows, 2))
+    assert dead["id"].to_pylist() == list(range(1, rows, 2))
+    assert pq.read_table(tmp_path / "out" / "1.parquet")["id"].to_pylist() == list(
+        range(0, rows, 2)
+    )
+
+
 def test_an_integer_that_float32_cannot_hold_is_a_bad_row(
     score: Any, lake: Path, tmp_path: Path
 ) -> None:
@@ -723,6 +742,30 @@ def test_status_names_the_shards_that_failed(
     assert "2 of 3 published" in shown
     assert "2.parquet: not a readable Parquet file" in shown
     assert shown.splitlines()[-1].split() == ["complete:", "no"]
+
+
+def test_a_plan_reads_well(cli: Any, model: Path, lake: Path, tmp_path: Path) -> None:
+    shard(lake / "2.parquet", b=None)
+    done = cli("plan", "--model", model, "--input", lake, "--output", tmp_path / "out")
+    assert done.code == 65
+    lines = {line.split(":")[0]: line for line in done.out.splitlines() if ":" in line}
+    assert "3: 0 published, 2 to score, 1 that cannot be scored" in lines["shards"]
+    assert "20 to score of 30" in lines["rows"]
+    assert "prediction (float)" in lines["predicted"]
+    assert all(len(line) <= 100 for line in done.out.splitlines() if "pytest" not in line)
+    table = [line.split() for line in done.out.splitlines()[-2:]]
+    assert table == [[n, "float32", "(n,", "1)", n, "float", "exact"] for n in ("a", "b")]
+    assert "column:   b" in done.err
+
+
+def test_a_bug_is_70_and_says_that_running_again_is_safe(
+    score: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.survey.discover", lambda *_: 1 / 0)
+    done = score()
+    assert done.code == 70
+    assert "ZeroDivisionError" in done.err
+    assert "running again is safe" in done.err
 
 
 def test_without_arguments_the_help_is_shown(cli: Any) -> None:

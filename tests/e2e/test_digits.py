@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.conftest import SAMPLE
+from tests.conftest import SAMPLE, run_command
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -116,3 +116,27 @@ def test_other_code_behind_the_same_model_file_is_another_job(tmp_path: Path, cl
     done = cli(*arguments)
     assert done.code == 73
     assert "another code of the imported modules" in done.err
+
+
+def test_a_module_of_the_current_folder_is_imported_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "my_models.py").write_text((SAMPLE / "digits_models.py").read_text())
+    arguments = ["score", "--model", SAMPLE / "digits_whole.keras", "--input", DIGITS]
+    arguments += ["--output", tmp_path / "out", "--import"]
+    missing = run_command(*arguments, "your_models", cwd=tmp_path)
+    assert missing.code == 78
+    assert "cannot be found" in missing.err
+    done = run_command(*arguments, "my_models", cwd=tmp_path)
+    assert done.code == 0, done.err
+
+
+def test_another_backend_of_keras_is_refused(tmp_path: Path) -> None:
+    done = run_command(
+        "score",
+        "--config",
+        SAMPLE / "digits.toml",
+        "--output",
+        tmp_path / "out",
+        KERAS_BACKEND="jax",
+    )
+    assert done.code == 78
+    assert "KERAS_BACKEND=jax" in done.err

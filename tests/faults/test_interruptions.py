@@ -110,6 +110,17 @@ def test_a_signal_stops_the_run_with_its_code_and_the_next_run_goes_on(
     assert files_below(output) == undisturbed
 
 
+@pytest.mark.slow
+def test_two_runs_at_once_publish_one_set_of_files_and_both_end_well(
+    tmp_path: Path, undisturbed: dict[str, bytes]
+) -> None:
+    output = tmp_path / "out"
+    runs = [begin(output), begin(output)]
+    errors = [run.communicate(timeout=120)[1] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], errors
+    assert files_below(output) == undisturbed
+
+
 def test_a_report_that_a_dead_run_left_says_that_it_was_running(tmp_path: Path) -> None:
     output = tmp_path / "out"
     run = begin(output)
