@@ -1,0 +1,129 @@
+"""Models that are missing, damaged, refused, or raise: what is wrong and what to do."""
+
+from __future__ import annotations
+
+import zipfile
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pytest
+
+from tests.e2e.lake import published, shard
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_a_model_that_does_not_exist_is_78(score: Any, tmp_path: Path) -> None:
+    done = score(model=tmp_path / "none.keras")
+    assert done.code == 78
+    assert "the model does not exist" in done.err
+
+
+def test_a_corrupt_model_is_78(score: Any, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.keras"
+    broken.write_bytes(b"not a zip file")
+    done = score(model=broken)
+    assert done.code == 78
+    assert "damaged" in done.err
+
+
+def test_a_model_archive_with_damaged_weights_is_78(
+    score: Any, model: Path, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.keras"
+    with zipfile.ZipFile(model) as sound, zipfile.ZipFile(broken, "w") as archive:
+        archive.writestr("config.json", sound.read("config.json"))
+        archive.writestr("metadata.json", sound.read("metadata.json"))
+        archive.writestr("model.weights.h5", b"no weights")
+    done = score(model=broken)
+    assert done.code == 78
+    assert "cannot be loaded" in done.err
+
+
+def test_a_weights_only_file_is_78_and_says_what_to_do(score: Any, tmp_path: Path) -> None:
+    import keras
+
+    weights = tmp_path / "only.weights.h5"
+    keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save_weights(weights)
+    done = score(model=weights)
+    assert done.code == 78
+    assert "weights only" in done.err
+    assert "model.save" in done.err
+
+
+@pytest.mark.parametrize("name", ["hf://someone/model.keras", "model.pkl", "saved_model"])
+def test_what_is_no_model_file_is_refused(name: str, score: Any, tmp_path: Path) -> None:
+    (tmp_path / "model.pkl").write_bytes(b"\x80\x04.")
+    (tmp_path / "saved_model").mkdir()
+    assert score(model=name if "://" in name else tmp_path / name).code == 78
+
+
+def test_a_lambda_layer_is_refused(score: Any, tmp_path: Path) -> None:
+    import keras
+
+    x = keras.Input((1,), name="a")
+    path = tmp_path / "lambda.keras"
+    keras.Model(x, keras.layers.Lambda(lambda t: t + 1)(x)).save(path)
+    done = score(model=path)
+    assert done.code == 78
+    assert "code that would run" in done.err
+
+
+def test_a_model_whose_class_is_not_registered_says_how_to_import_it(
+    score: Any, tmp_path: Path
+) -> None:
+    from tests.conftest import SAMPLE, run_command
+
+    done = run_command(
+        "score",
+        "--model",
+        SAMPLE / "digits_whole.keras",
+        "--input",
+        SAMPLE / "digits",
+        "--output",
+        tmp_path / "out",
+    )
+    assert done.code == 78
+    assert "--import" in done.err
+
+
+def test_another_model_than_the_digest_names_is_refused(score: Any) -> None:
+    done = score("--model-sha256", "0" * 64)
+    assert done.code == 78
+    assert "not the one that the job names" in done.err
+
+
+def test_a_first_shard_on_which_the_model_raises_does_not_end_the_run(
+    score: Any, tmp_path: Path
+) -> None:
+    import keras
+
+    number = keras.Input((1,), name="a", dtype="int32")
+    flat = keras.layers.Flatten()(keras.layers.Embedding(10, 2)(number))
+    keras.Model({"a": number}, keras.layers.Dense(1)(flat)).save(tmp_path / "embedding.keras")
+    for name, first in (("1", 99), ("2", 0), ("3", 1)):
+        shard(tmp_path / "ids" / f"{name}.parquet", a=pa.array([first, *range(9)], pa.int32()))
+    done = score(model=tmp_path / "embedding.keras", input=tmp_path / "ids")
+    assert done.code == 65
+    assert "the model raised on rows" in done.err
+    assert published(tmp_path) == ["2.parquet", "3.parquet"]
+
+
+def test_nested_inputs_are_refused_and_not_a_bug(score: Any, tmp_path: Path) -> None:
+    import keras
+
+    a, b, c = (keras.Input((1,), name=name) for name in "abc")
+    keras.Model([[a, b], c], keras.layers.Add()([a, b, c])).save(tmp_path / "nested.keras")
+    done = score(model=tmp_path / "nested.keras")
+    assert done.code == 78
+    assert "inputs are nested" in done.err
+
+
+def test_a_package_that_raises_on_import_is_78(score: Any, tmp_path: Path) -> None:
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "__init__.py").write_text("raise RuntimeError('no')")
+    (tmp_path / "package" / "layers.py").write_text("")
+    done = score("--import", tmp_path / "package" / "__init__.py")
+    assert done.code == 78
+    assert "failed while it was imported" in done.err
