@@ -75,7 +75,7 @@ def _read(config: Path) -> dict[str, Any]:
         )
     for name in _PATHS:
         if name in values:
-            values[name] = _beside(config, values[name])
+            values[name] = _beside(config, values[name], may_be_glob=name == "input")
     modules = values.get("imports")
     if isinstance(modules, str):
         modules = [modules]
@@ -86,13 +86,13 @@ def _read(config: Path) -> dict[str, Any]:
     return values
 
 
-def _beside(config: Path, value: Any) -> Any:
+def _beside(config: Path, value: Any, *, may_be_glob: bool = False) -> Any:
     if isinstance(value, list):
-        return [_beside(config, item) for item in value]
+        return [_beside(config, item, may_be_glob=may_be_glob) for item in value]
     if not isinstance(value, str) or not value or has_scheme(value):
         return value
     folder = config.absolute().parent
-    if glob.has_magic(value):
+    if may_be_glob and glob.has_magic(value):
         folder = Path(glob.escape(str(folder)))
     return str(folder / value)
 

@@ -87,10 +87,10 @@ def discover(inputs: Iterable[str], output: str) -> Discovery:
             same = by_place.setdefault(os.path.realpath(file.path), file)
             if same.name != file.name:
                 raise UsageError(
-                    "one shard is given by two inputs, under two names",
+                    "one shard is found under two names",
                     path=file.path,
                     received=f"{same.name}\n{file.name}",
-                    hint="give each shard once",
+                    hint="give each shard once; links count",
                 )
     ordered = [found[name] for name in sorted(found)]
     schemas: dict[bytes, pa.Schema] = {}
@@ -172,9 +172,12 @@ def _below(root: str, outside: _Outside) -> Iterator[_Found]:
 
 
 def _matching(pattern: str, outside: _Outside) -> Iterator[_Found]:
-    parts = Path(pattern).absolute().parts
-    plain = next(i for i, part in enumerate(parts) if glob.has_magic(_ESCAPED.sub("", part)))
-    root = str(Path(*map(_unescaped, parts[:plain])))
+    parts = Path(pattern).parts
+    magic = [glob.has_magic(_ESCAPED.sub("", part)) for part in parts]
+    if not any(magic):  # all that looked like a glob was escaped
+        yield from _files(str(Path(*map(_unescaped, parts))), outside)
+        return
+    root = str(Path(*map(_unescaped, parts[: magic.index(True)])).absolute())
     # Path.glob cannot match an absolute pattern.
     for match in sorted(glob.glob(pattern, recursive=True)):  # noqa: PTH207
         path = Path(match).absolute()
@@ -210,6 +213,12 @@ def _described(file: _Found) -> Shard | FailedShard:
                 "the name of the shard is not UTF-8",
                 path=path,
                 hint="rename it; the other shards are scored",
+            )
+        if Path(path).exists() and not Path(path).is_file():
+            raise ContractError(
+                "the shard is no regular file",
+                path=path,
+                hint="take it out of the input; the other shards are scored",
             )
         metadata, digest = read_footer(storage_at(file.root), file.key)
         with parquet_errors(path):

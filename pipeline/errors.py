@@ -92,6 +92,15 @@ class ShardscoreError(Exception):
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self.message, self.facts)
 
+    def detached(self) -> Self:
+        """The same error without its traceback and causes.
+
+        Those hold all that was in use when it was raised, readers and batches included. An error
+        that is kept for a report must not keep them.
+        """
+        self.__traceback__ = self.__cause__ = self.__context__ = None
+        return self
+
     def with_path(self, path: str) -> Self:
         """The same error, naming a file if it named none."""
         if self.path is None:

@@ -18,7 +18,7 @@ import pyarrow as pa
 from pipeline.errors import ContractError, ModelError, ScoringError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 Array = np.ndarray[Any, Any]
 
@@ -150,13 +150,21 @@ def _put_array(flat: dict[str, Array], name: str, value: Any) -> None:
     flat[name] = np.asarray(value)
 
 
-def schema_of(outputs: dict[str, Array]) -> PredictionSchema:
+def schema_of(
+    outputs: dict[str, Array], recorded: Mapping[str, str] | None = None
+) -> PredictionSchema:
     """The prediction schema that a batch's outputs show.
+
+    Args:
+        outputs: As `flatten` gives them.
+        recorded: Column → Arrow type of an output that has been begun. It says whether strings
+            are text or bytes, which one batch cannot tell for the others.
 
     Raises:
         ModelError: An output has no rows' dimension, or a type that Parquet has no column for.
     """
     columns = []
+    known = recorded or {}
     for name, array in outputs.items():
         if array.ndim == 0:
             raise ModelError(
@@ -170,13 +178,18 @@ def schema_of(outputs: dict[str, Array]) -> PredictionSchema:
             raise ModelError(
                 "an output of the model is empty", column=name, received=f"shape {array.shape}"
             )
-        columns.append(Output(name, shape, array.dtype, _arrow_type(name, array, shape)))
+        columns.append(
+            Output(name, shape, array.dtype, _arrow_type(name, array, shape, known.get(name)))
+        )
     return PredictionSchema(tuple(columns))
 
 
-def _arrow_type(name: str, array: Array, shape: tuple[int, ...]) -> pa.DataType:
+def _arrow_type(
+    name: str, array: Array, shape: tuple[int, ...], recorded: str | None
+) -> pa.DataType:
     if array.dtype == object:
-        value = pa.string() if _is_text(array) else pa.binary()
+        text = _is_text(array) if recorded is None else "binary" not in recorded
+        value = pa.string() if text else pa.binary()
     else:
         try:
             value = pa.from_numpy_dtype(array.dtype)

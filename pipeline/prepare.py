@@ -17,26 +17,33 @@ from pipeline.contract import (
     order_notes,
     rounding_notes,
 )
-from pipeline.errors import DataError, PredictFailedError
+from pipeline.errors import DataError, PredictFailedError, ScoringError
 from pipeline.job import JobIdentity, RunRecord, small_method
 from pipeline.model import load
 from pipeline.plan import standing, work_units
 from pipeline.probe import PROBE_ROWS, Proof, probe, without_rows
+from pipeline.records import FailedShard
 from pipeline.runtime import versions
 from pipeline.stream import read_batches
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from pipeline.job import Job
     from pipeline.model import LoadedModel
     from pipeline.predictions import Array
-    from pipeline.records import FailedShard, Shard, WorkUnit
+    from pipeline.records import Shard, WorkUnit
     from pipeline.survey import Survey
 
 
-PROBED_SHARDS = 5
+PROBED_SHARDS = 32
 """Shards whose first rows are tried before a model that raises on them is given up."""
+
+PLENTY = 32
+"""Good rows that are enough to see whether predictions depend on their neighbours."""
+
+SEARCHED_ROWS = 16_384
+"""Rows of a shard that are searched for plenty of good ones, if there are any at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +68,8 @@ class Prepared:
 
 
 def prepare(survey: Survey) -> tuple[Prepared | None, list[FailedShard]]:
-    """Prepares the pending shards of a job.
+    """Prepares the pending shards of a job; if there are none, its published ones, to prove anew
+    whose they are.
 
     Returns:
         What is needed to score them, None if none of them can be scored; and those that cannot.
@@ -72,18 +80,29 @@ def prepare(survey: Survey) -> tuple[Prepared | None, list[FailedShard]]:
         ContractError: No pending shard can be scored, all for one reason.
         StorageError: Reading failed.
     """
-    job, pending = survey.job, survey.standing.pending
+    job, shards = survey.job, survey.shards_at_hand
     model = load(job.model, job.imports, survey.model_sha256)
     chosen = columns_for(survey, model)
-    bound, failed = contracts(model.signature, chosen, job, pending, None)
+    bound, failed = contracts(model.signature, chosen, job, shards, None)
     if bound:
-        proof = _prove(survey, model, bound)
-        bound, failed = contracts(model.signature, chosen, job, pending, proof.schema)
+        try:
+            proof = _prove(survey, model, bound)
+        except PredictFailedError as error:
+            if survey.record is None:
+                raise
+            # The model was proved when the output was begun: it is the rows that are at fault.
+            failed += [
+                FailedShard(shard.name, shard.path, raised_again(error))
+                for shard in shards
+                if shard.name in bound
+            ]
+            return None, failed
+        bound, failed = contracts(model.signature, chosen, job, shards, proof.schema)
     if not bound:
         return None, failed
     identity = identify(survey, model, chosen, proof)
     units = work_units(
-        [shard for shard in pending if shard.name in bound],
+        [shard for shard in survey.standing.pending if shard.name in bound],
         identity.batch_size,
         identity.small_shard_rows,
     )
@@ -127,6 +146,15 @@ def begin(survey: Survey, prepared: Prepared) -> str:
     return ledger.freeze_plan(survey.output, survey.found.shards)
 
 
+def raised_again(error: PredictFailedError) -> ScoringError:
+    """The error of a shard on which a model raises that has scored others."""
+    return ScoringError(
+        "the model raises on the first rows of the shard",
+        received=error.received,
+        hint="score these rows by hand to see the whole error; the other shards are scored",
+    )
+
+
 def columns_for(survey: Survey, model: LoadedModel) -> Mapping[str, Sequence[str]]:
     """The columns of each input: those the output was begun with, or those of the first shard.
 
@@ -136,7 +164,7 @@ def columns_for(survey: Survey, model: LoadedModel) -> Mapping[str, Sequence[str
     """
     if survey.record is not None:
         return survey.record.identity.binding
-    return choose_columns(model.signature, survey.job, survey.standing.pending)
+    return choose_columns(model.signature, survey.job, survey.shards_at_hand)
 
 
 def sizes(job: Job, recorded: JobIdentity | None, model: LoadedModel) -> tuple[int, int]:
@@ -172,14 +200,19 @@ def identify(
 
 
 def _prove(survey: Survey, model: LoadedModel, bound: Mapping[str, Contract]) -> Proof:
-    """Probes the model on the first shard that has a good row."""
-    choice = survey.job.method if survey.record is None else survey.record.identity.method
+    """Probes the model on the first rows of a shard.
+
+    Raises:
+        PredictFailedError: `predict()` raises on the first rows of each shard that was tried.
+        ModelError: The methods cannot be proved to agree.
+    """
+    recorded = survey.record.identity if survey.record else None
+    choice = recorded.method if recorded else survey.job.method
+    types = recorded.predictions if recorded else {}
     failures: list[PredictFailedError] = []
-    for shard in survey.standing.pending:
-        if shard.name not in bound or not (features := _first_rows(shard, bound[shard.name])):
-            continue
+    for features in _samples(survey.shards_at_hand, bound):
         try:
-            return probe(model, features, choice)
+            return probe(model, features, choice, types)
         # It may be this shard's rows: it fails again when its turn comes, if another proves the
         # model sound.
         except PredictFailedError as error:
@@ -188,14 +221,35 @@ def _prove(survey: Survey, model: LoadedModel, bound: Mapping[str, Contract]) ->
                 break
     if failures:
         raise failures[0]
-    return without_rows(model, choice)
+    return without_rows(model, choice, types)
+
+
+def _samples(shards: Sequence[Shard], bound: Mapping[str, Contract]) -> Iterator[tuple[Array, ...]]:
+    """Good rows of shard after shard: first of those that have plenty, then of the others."""
+    scarce: list[tuple[Array, ...]] = []
+    for shard in shards:
+        features = _first_rows(shard, bound[shard.name]) if shard.name in bound else None
+        if features is None:
+            continue
+        if len(features[0]) >= PLENTY:
+            yield features
+        elif len(scarce) < PROBED_SHARDS:
+            scarce.append(features)
+    yield from sorted(scarce, key=lambda features: -len(features[0]))
 
 
 def _first_rows(shard: Shard, contract: Contract) -> tuple[Array, ...] | None:
+    """The good rows of the first stretch that has plenty of them, or the most of any stretch."""
+    best: tuple[Array, ...] | None = None
     batches = read_batches(shard, contract.binding, (), PROBE_ROWS, fail_on_bad=False)
     try:
-        return next((batch.features for batch in batches if batch.good_rows), None)
+        for batch in batches:
+            if batch.good_rows > (len(best[0]) if best else 0):
+                best = batch.features
+            if best is not None and (len(best[0]) >= PLENTY or batch.start >= SEARCHED_ROWS):
+                break
     except DataError:
-        return None  # it fails again when its turn comes, and is reported then
+        pass  # it fails again when its turn comes, and is reported then
     finally:
         batches.close()
+    return best

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pipeline import ledger, report
-from pipeline.errors import ModelError
+from pipeline.errors import ModelError, NotFoundError
 from pipeline.plan import work_units
 from pipeline.storage import storage_at
 from pipeline.survey import Survey, survey
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pipeline.binding import Binding
     from pipeline.job import Job
     from pipeline.records import FailedShard, Shard
+    from pipeline.storage import Storage
 
 
 def plan(job: Job, *, with_model: bool) -> tuple[dict[str, Any], list[FailedShard]]:
@@ -78,14 +79,14 @@ def status(output: str) -> dict[str, Any]:
     record = ledger.read_record(storage)
     last = report.latest(storage)
     there = ledger.published(storage)
-    listed = ledger.read_plan(storage, last["plan_id"]) if last else []
+    listed = _planned(storage, last["plan_id"]) if last else []
     done = [shard for shard in listed if shard["name"] in there]
     # A shard that could not be read is in no plan, but the run has counted it.
     total = last["shards"]["total"] if last else len(listed)
     return {
         "format": 1,
         "output": storage.url,
-        "begun": record is not None,
+        "begun": record is not None or last is not None,
         "fingerprint": record.identity.fingerprint if record else None,
         "method": record.identity.method if record else None,
         "batch_size": record.identity.batch_size if record else None,
@@ -98,6 +99,13 @@ def status(output: str) -> dict[str, Any]:
         "complete": last is not None and last["state"] == "finished" and len(done) == total,
         "last_run": last,
     }
+
+
+def _planned(storage: Storage, plan_id: str) -> list[dict[str, Any]]:
+    try:
+        return ledger.read_plan(storage, plan_id)
+    except NotFoundError:
+        return []  # lost; the next run writes it again
 
 
 def _decided(surveyed: Survey) -> dict[str, Any]:
@@ -148,7 +156,8 @@ def _with_model(surveyed: Survey, document: dict[str, Any]) -> list[FailedShard]
     good, failed = contracts(model.signature, chosen, job, pending, schema)
     fit = [shard for shard in pending if shard.name in good]
     size, small = sizes(job, record.identity if record else None, model)
-    document.update(_sizes(fit, size, small, small_method(job.method)))
+    small_by = record.identity.small_method if record else small_method(job.method)
+    document.update(_sizes(fit, size, small, small_by))
     document.setdefault(
         "method",
         "predict_on_batch(), if the probe proves it" if job.method == "auto" else job.method,

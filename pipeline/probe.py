@@ -19,7 +19,7 @@ from pipeline.runtime import tensorflow
 from pipeline.scorers import call_predict, call_step, model_raised
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from pipeline.job import MethodChoice
     from pipeline.model import LoadedModel
@@ -51,13 +51,19 @@ class Proof:
     note: str
 
 
-def probe(model: LoadedModel, features: Sequence[Array], choice: MethodChoice) -> Proof:
+def probe(
+    model: LoadedModel,
+    features: Sequence[Array],
+    choice: MethodChoice,
+    recorded: Mapping[str, str] | None = None,
+) -> Proof:
     """Scores the same rows by each method and decides which one streams.
 
     Args:
         model: The model.
         features: One array per input, of at most PROBE_ROWS good rows.
         choice: The method that the user named, or `auto`.
+        recorded: Prediction column → Arrow type, where the output has been begun.
 
     Raises:
         ModelError: `predict()` fails, disagrees with itself, or makes rows depend on each other;
@@ -74,16 +80,17 @@ def probe(model: LoadedModel, features: Sequence[Array], choice: MethodChoice) -
                 expected=f"shape ({rows}, …) for {rows} rows",
                 received=f"shape {array.shape}",
             )
-    schema = schema_of(truth)
+    schema = schema_of(truth, recorded)
     _refuse_dependent_rows(model, features, truth)
     complaint = _complaint(model, features, "predict_on_batch", truth)
+    on = f"{rows:,} rows" if rows > 1 else "one row, too few to see whether rows affect each other"
     if choice == "predict":
-        return Proof("predict", schema, f"predict() as asked, proved on {rows} rows")
+        return Proof("predict", schema, f"predict() as asked, proved on {on}")
     if complaint is None and choice != "predict_step":
         return Proof(
             "predict_on_batch",
             schema,
-            f"predict_on_batch() gives what predict() gives on {rows} rows",
+            f"predict_on_batch() gives what predict() gives on {on}",
         )
     if choice == "predict_on_batch":
         raise _disagreement(model, "predict_on_batch", complaint or "")
@@ -91,7 +98,7 @@ def probe(model: LoadedModel, features: Sequence[Array], choice: MethodChoice) -
         _refuse_random(model, features, truth)
         raise _disagreement(model, "the compiled predict_step", step_complaint)
     if choice == "predict_step":
-        return Proof("predict_step", schema, f"predict_step as asked, proved on {rows} rows")
+        return Proof("predict_step", schema, f"predict_step as asked, proved on {on}")
     return Proof(
         "predict_step",
         schema,
@@ -100,7 +107,9 @@ def probe(model: LoadedModel, features: Sequence[Array], choice: MethodChoice) -
     )
 
 
-def without_rows(model: LoadedModel, choice: MethodChoice) -> Proof:
+def without_rows(
+    model: LoadedModel, choice: MethodChoice, recorded: Mapping[str, str] | None = None
+) -> Proof:
     """The proof where no shard has a single good row: the types of the predictions, of no rows.
 
     Raises:
@@ -110,7 +119,7 @@ def without_rows(model: LoadedModel, choice: MethodChoice) -> Proof:
     for rows in (0, 1):
         try:
             outputs = call_step(model, "predict_step", _element(model, _zeros(model, rows)))
-            schema = schema_of(outputs)
+            schema = schema_of(outputs, recorded)
         # A model, or a step of the user's, raises whatever it likes.
         except Exception as error:
             if rows == 0:

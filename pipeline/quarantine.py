@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.row_groups import ROW_GROUP_BYTES, varying_bytes
 from pipeline.storage.local import translated
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class DeadLetters:
         self._parquet: pq.ParquetWriter | None = None
         self._pending: list[pa.RecordBatch] = []
         self._pending_rows = 0
+        self._pending_bytes = 0
 
     def __enter__(self) -> Self:
         return self
@@ -84,7 +86,8 @@ class DeadLetters:
         schema = pa.schema([*rows.schema, *_OURS])
         self._pending.append(pa.RecordBatch.from_arrays([*rows.columns, *ours], schema=schema))
         self._pending_rows += len(batch.bad)
-        if self._pending_rows >= _GROUP_ROWS:
+        self._pending_bytes += varying_bytes(rows)
+        if self._pending_rows >= _GROUP_ROWS or self._pending_bytes > ROW_GROUP_BYTES:
             self._flush()
 
     def publish(self, note: Provenance) -> None:
@@ -107,6 +110,7 @@ class DeadLetters:
             parquet.write_table(table)
         self._pending = []
         self._pending_rows = 0
+        self._pending_bytes = 0
 
     def _open(self, schema: pa.Schema) -> pq.ParquetWriter:
         self._staged = self._exit.enter_context(

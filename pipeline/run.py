@@ -18,13 +18,19 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from contextlib import closing
+from contextlib import closing, nullcontext, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from pipeline import report
-from pipeline.errors import DataError, ShardscoreError, StoppedError
+from pipeline.errors import (
+    DataError,
+    ScoringError,
+    ShardscoreError,
+    StoppedError,
+    StorageError,
+)
 from pipeline.ledger import freeze_plan
 from pipeline.memory import peak_bytes, resident_bytes
 from pipeline.records import FailedShard, Outcome, RowCounts, RunReport, RunState, WorkUnit
@@ -37,7 +43,7 @@ if TYPE_CHECKING:
     from pipeline.job import Job
     from pipeline.prepare import Prepared
     from pipeline.progress import Observer
-    from pipeline.records import Batch
+    from pipeline.records import Batch, Shard
 
 SNAPSHOT_SECONDS = 10.0
 """How often a run's report is renewed while it goes on."""
@@ -74,6 +80,7 @@ class Run:
         self._counts = RowCounts()
         self._in_flight = 0
         self._claimed = False
+        self._idle = surveyed.idle
         started = datetime.now(UTC)
         self._report = RunReport(
             run_id=f"{started:%Y%m%dT%H%M%S.%fZ}-{os.getpid()}-{secrets.token_hex(2)}",
@@ -136,7 +143,8 @@ class Run:
         """A shard cannot be scored; `rows` are the rows that were to be."""
         self.observer.advance(rows - self._in_flight)
         self._in_flight = 0
-        outcome = Outcome(failed.name, "failed", error=failed.error.with_path(failed.path))
+        error = failed.error.with_path(failed.path).detached()
+        outcome = Outcome(failed.name, "failed", error=error)
         self._outcomes.append(outcome)
         self.observer.shard(outcome)
 
@@ -159,6 +167,8 @@ class Run:
             try:
                 report.save(self._output, final)
             except ShardscoreError as failure:
+                if self._idle:
+                    return final
                 # What ended the run matters more than that its report could not be written.
                 return replace(final, state="broken", error=error or failure)
         return final
@@ -194,12 +204,14 @@ def score(job: Job, observer: Observer, stop: Stop, *, fail_fast: bool = False) 
     surveyed = survey(job)
     run = Run(surveyed, observer)
     if surveyed.record is not None:
-        run.keep_reports(freeze_plan(surveyed.output, surveyed.found.shards))
+        # With nothing to do, an output that can only be read is as good as any.
+        with suppress(StorageError) if surveyed.idle else nullcontext():
+            run.keep_reports(freeze_plan(surveyed.output, surveyed.found.shards))
     for failed in (*surveyed.found.failed, *surveyed.standing.changed):
         run.shard_failed(failed)
     if surveyed.rewritten_note:
         observer.event("rewritten", surveyed.rewritten_note, level="warning")
-    if not surveyed.standing.pending or (fail_fast and run.failures):
+    if surveyed.idle or (fail_fast and run.failures):
         return run.close()
     prepared = _prepared(surveyed, run, stop)
     if prepared is None or (fail_fast and run.failures):
@@ -254,8 +266,8 @@ def run_plan(
 def run_unit(unit: WorkUnit, prepared: Prepared, surveyed: Survey, run: Run, stop: Stop) -> None:
     """Scores one unit, all the way to its published files.
 
-    Where a shard of a group breaks the contract, the group's shards are scored one by one, so
-    that only that one fails. What is in a batch is the same either way.
+    Where a shard of a group breaks the contract, it is scored, and fails, alone, and the others
+    as a group without it. What is in a batch is the same either way.
     """
     finished: set[str] = set()
     try:
@@ -269,8 +281,18 @@ def run_unit(unit: WorkUnit, prepared: Prepared, surveyed: Survey, run: Run, sto
             run.shard_failed(FailedShard(shard.name, shard.path, error), shard.rows)
             return
         run.shard_dropped()
-        for shard in rest:
-            run_unit(WorkUnit((shard,), unit.small), prepared, surveyed, run, stop)
+        for part in _without_culprit(rest, error):
+            run_unit(WorkUnit(part, unit.small), prepared, surveyed, run, stop)
+
+
+def _without_culprit(shards: list[Shard], error: DataError) -> list[tuple[Shard, ...]]:
+    """The shards in parts, such that the one at fault is alone, or all are if it is not known."""
+    culprit = [shard for shard in shards if shard.path == error.path]
+    # An error of predict() is about all the rows that it was given.
+    if isinstance(error, ScoringError) or not culprit:
+        return [(shard,) for shard in shards]
+    others = tuple(shard for shard in shards if shard not in culprit)
+    return [(culprit[0],), others] if others else [(culprit[0],)]
 
 
 def _scored(

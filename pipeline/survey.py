@@ -16,6 +16,7 @@ from pipeline.user_code import digest_imports
 
 if TYPE_CHECKING:
     from pipeline.job import Job, RunRecord
+    from pipeline.records import Shard
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,16 @@ class Survey:
             f"({shortened(self.rewritten)}). Their sizes and footers are as they were, so they "
             f"count as done; if their rows changed, remove their files from {self.output.url}"
         )
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is left to do, and run.json is there to say for whom."""
+        return not self.standing.pending and (self.record is not None or not self.standing.done)
+
+    @property
+    def shards_at_hand(self) -> tuple[Shard, ...]:
+        """The shards to look at: the pending ones, or all that are done if none is pending."""
+        return self.standing.pending or self.standing.done
 
     @property
     def shards(self) -> int:

@@ -79,10 +79,13 @@ def plan_text(document: dict[str, Any]) -> str:
 def status_text(document: dict[str, Any]) -> str:
     """The status of an output that has been begun."""
     shards, rows, last = document["shards"], document["rows"], document["last_run"]
-    lines = {
-        "output": short_path(document["output"]),
-        "job": f"{document['fingerprint'][:12]}…, batches of {document['batch_size']:,} rows, "
-        f"{document['method']}",
+    lines = {"output": short_path(document["output"])}
+    if document["fingerprint"]:
+        lines["job"] = (
+            f"{document['fingerprint'][:12]}…, batches of {document['batch_size']:,} rows, "
+            f"{document['method']}"
+        )
+    lines |= {
         "shards": f"{shards['published']:,} of {shards['total']:,} published",
         "rows": f"{rows['published']:,} of {rows['total']:,} in published shards",
     }

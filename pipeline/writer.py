@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.errors import AlreadyExistsError, ScoringError
@@ -28,16 +27,13 @@ from pipeline.footer import Provenance, parquet_errors, read_footer
 from pipeline.plan import changed_input, foreign_output
 from pipeline.quarantine import DeadLetters
 from pipeline.records import RowCounts, ScoredBatch, Shard, ShardStatus
+from pipeline.row_groups import ROW_GROUP_BYTES, row_group_rows, varying_bytes
 from pipeline.storage.local import translated
 
 if TYPE_CHECKING:
     from pipeline.job import JobIdentity
     from pipeline.predictions import PredictionSchema
     from pipeline.storage import Storage
-
-ROW_GROUP_ROWS = 131_072
-ROW_GROUP_BYTES = 4 << 20
-"""Writing a row group takes some six times its bytes; at twice this, memory shows it."""
 
 REASON_COLUMN = "bad_row_reason"
 
@@ -50,12 +46,6 @@ def output_schema(
     if with_reason:
         fields.append(pa.field(REASON_COLUMN, pa.string()))
     return pa.schema(fields)
-
-
-def row_group_rows(schema: pa.Schema) -> int:
-    """Most rows of a row group: a pure function of the schema, bounded in rows and in bytes."""
-    width = sum(_width(field.type) for field in schema)
-    return max(1024, min(ROW_GROUP_ROWS, ROW_GROUP_BYTES // max(1, width)))
 
 
 class ShardWriter:
@@ -193,8 +183,8 @@ class ShardWriter:
     def _append(self, rows: pa.RecordBatch) -> None:
         self._pending.append(rows)
         self._pending_rows += rows.num_rows
-        self._pending_bytes += sum(map(_text_bytes, rows.columns))
-        # Long texts, whose bytes the schema does not tell, end a row group early.
+        self._pending_bytes += varying_bytes(rows)
+        # Long texts and lists, whose bytes the schema does not tell, end a row group early.
         heavy = self._pending_bytes > ROW_GROUP_BYTES
         if heavy or self._pending_rows >= self._group_rows:
             with translated(self._path):
@@ -271,32 +261,3 @@ def _take(array: pa.Array, places: pa.Array) -> pa.Array:
 
 def _reasons(rows: int, reasons: dict[int, str]) -> pa.Array:
     return pa.array([reasons.get(row) for row in range(rows)], pa.string())
-
-
-def _text_bytes(array: pa.Array) -> int:
-    """Bytes of the strings in a column, by their lengths: the same however the rows arrived."""
-    kind = array.type
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        return _text_bytes(pc.list_flatten(array))
-    if pa.types.is_struct(kind):
-        return sum(_text_bytes(pc.struct_field(array, i)) for i in range(kind.num_fields))
-    if pa.types.is_primitive(kind) or isinstance(kind, pa.ExtensionType):
-        return 0
-    try:
-        return int(pc.sum(pc.binary_length(array)).as_py() or 0)
-    except pa.ArrowNotImplementedError:
-        return 0  # neither text nor a list of it
-
-
-def _width(kind: pa.DataType) -> int:
-    """Bytes of one value, as far as its type tells: 32 for what has no fixed width."""
-    if isinstance(kind, pa.ExtensionType):
-        return _width(kind.storage_type)
-    if pa.types.is_fixed_size_list(kind):
-        return int(kind.list_size) * _width(kind.value_type)
-    if pa.types.is_struct(kind):
-        return sum(_width(kind.field(i).type) for i in range(kind.num_fields))
-    try:
-        return max(1, int(kind.bit_width) // 8)
-    except ValueError:
-        return 32

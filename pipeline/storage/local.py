@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Self
 
 import pyarrow as pa
 
-from pipeline.errors import AlreadyExistsError, NotFoundError, StorageError
+from pipeline.errors import AlreadyExistsError, NotFoundError, StorageError, UsageError
 from pipeline.storage.base import ObjectInfo, checked_name
 
 if TYPE_CHECKING:
@@ -62,12 +62,14 @@ def translated(path: Path | str) -> Iterator[None]:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """As `translated`; below a file there is nothing."""
+    """As `translated`; below a file, and behind a link to itself, there is nothing."""
     with translated(path):
         try:
             yield
-        except NotADirectoryError as error:
-            raise FileNotFoundError from error
+        except OSError as error:
+            if error.errno in {errno.ENOTDIR, errno.ELOOP}:
+                raise FileNotFoundError from error
+            raise
 
 
 class LocalStorage:
@@ -85,25 +87,23 @@ class LocalStorage:
     def _walk(self, base: Path) -> Iterator[ObjectInfo]:
         if not base.is_dir():
             return
-        folders = [str(base)]
-        linked: set[str] = set()
         skip = len(str(self._root)) + 1
+        # A folder, and the real folders that were entered on the way to it: the root and the
+        # targets of links. What a link finds inside one of those is listed there already.
+        folders: list[tuple[str, tuple[str, ...]]] = [(str(base), (os.path.realpath(base),))]
         while folders:
+            folder, entered = folders.pop()
             try:
-                entries = list(os.scandir(folders.pop()))
+                entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
             except FileNotFoundError:
                 continue  # removed while we looked
             for entry in entries:
-                if entry.is_dir():
-                    if entry.is_symlink():
-                        # Each linked folder once: links can form a ring.
-                        real = os.path.realpath(entry.path)
-                        if real in linked or str(self._root).startswith(real):
-                            continue
-                        linked.add(real)
-                    folders.append(entry.path)
-                    continue
-                yield ObjectInfo(entry.path[skip:], *_size_and_mtime(entry))
+                if not _leads_to_folder(entry):
+                    yield ObjectInfo(entry.path[skip:], *_size_and_mtime(entry))
+                elif not entry.is_symlink():
+                    folders.append((entry.path, entered))
+                elif target := _new_folder(entry.path, entered):
+                    folders.append((entry.path, (*entered, target)))
 
     def info(self, name: str) -> ObjectInfo:
         path = self._path(name)
@@ -207,11 +207,38 @@ class LocalStaged:
         os.close(self._lock)
 
 
+def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False  # a link to itself
+
+
+def _new_folder(link: str, entered: tuple[str, ...]) -> str | None:
+    """The real folder that a link leads to; None if it lies in one that was entered.
+
+    Raises:
+        UsageError: It lies above one that was entered, so following the link would never end.
+    """
+    target = os.path.realpath(link)
+    for real in entered:
+        if target == real or target.startswith(real + os.sep):
+            return None
+        if real.startswith(target.rstrip(os.sep) + os.sep):
+            raise UsageError(
+                "a link in the folder leads to one above it",
+                path=link,
+                received=f"a link to {target}",
+                hint="remove the link",
+            )
+    return target
+
+
 def _size_and_mtime(entry: os.DirEntry[str]) -> tuple[int, int]:
     """Of what an entry leads to, or of the link itself if that leads nowhere."""
     try:
         stat = entry.stat()
-    except FileNotFoundError:
+    except OSError:
         stat = entry.stat(follow_symlinks=False)
     return stat.st_size, stat.st_mtime_ns
 

@@ -6,11 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline.errors import ModelError
+from pipeline.job import Job
 from pipeline.model import load
+from pipeline.predictions import schema_of
 from pipeline.probe import probe, without_rows
+from pipeline.progress import observer_for
+from pipeline.run import Stop, score
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -106,6 +112,32 @@ def test_a_model_that_raises_is_refused_with_what_it_was_fed(tmp_path: Path) -> 
         probe(load(str(tmp_path / "model.keras")), [ROWS], "auto")
     assert "out of order" in str(raised.value)
     assert "float32 (n, 4)" in str(raised.value)
+
+
+def test_rows_that_depend_on_each_other_are_found_behind_shards_of_one_row(tmp_path: Path) -> None:
+    saved(tmp_path, LessTheBatchMean())
+    (tmp_path / "in").mkdir()
+    for name, rows in (("a", 1), ("b", 60), ("c", 1)):
+        columns = {f"f{i}": ROWS[:rows, i] for i in range(4)}
+        pq.write_table(pa.table(columns), tmp_path / "in" / f"{name}.parquet")
+    job = Job(
+        model=str(tmp_path / "model.keras"),
+        input=(str(tmp_path / "in"),),
+        output=str(tmp_path / "out"),
+        features=("f*",),
+    )
+    with pytest.raises(ModelError, match="depends on the rows that share its batch"):
+        score(job, observer_for("text", quiet=True), Stop())
+    assert not (tmp_path / "out").exists()
+
+
+def test_whether_strings_are_text_is_decided_once(tmp_path: Path) -> None:
+    outputs = {"word": np.array([b"a", b"b"], object)}
+    assert schema_of(outputs).described() == {"word": "string"}
+    assert schema_of(outputs, {"word": "binary"}).described() == {"word": "binary"}
+    odd = {"word": np.array([b"\xff", b"b"], object)}
+    assert schema_of(odd).described() == {"word": "binary"}
+    assert schema_of(odd, {"word": "string"}).described() == {"word": "string"}
 
 
 def test_one_row_is_enough_to_prove_the_methods(tmp_path: Path) -> None:

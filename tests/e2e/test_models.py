@@ -110,6 +110,22 @@ def test_a_first_shard_on_which_the_model_raises_does_not_end_the_run(
     assert published(tmp_path) == ["2.parquet", "3.parquet"]
 
 
+def test_a_resume_with_bad_shards_alone_ends_as_the_run_before_it(
+    score: Any, tmp_path: Path
+) -> None:
+    import keras
+
+    number = keras.Input((1,), name="a", dtype="int32")
+    flat = keras.layers.Flatten()(keras.layers.Embedding(10, 2)(number))
+    keras.Model({"a": number}, keras.layers.Dense(1)(flat)).save(tmp_path / "embedding.keras")
+    for name, first in (("1", 99), ("2", 0), ("3", 98)):
+        shard(tmp_path / "ids" / f"{name}.parquet", a=pa.array([first, *range(9)], pa.int32()))
+    for _ in range(2):
+        done = score(model=tmp_path / "embedding.keras", input=tmp_path / "ids")
+        assert done.code == 65
+        assert done.err.count("the model raise") == 2
+
+
 def test_nested_inputs_are_refused_and_not_a_bug(score: Any, tmp_path: Path) -> None:
     import keras
 

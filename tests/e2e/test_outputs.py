@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pipeline.errors import StorageError
+from pipeline.storage import LocalStorage
 from tests.e2e.lake import published, shard, truncate
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
 
 
 def test_an_output_that_cannot_be_created_is_74(score: Any, tmp_path: Path) -> None:
@@ -102,6 +106,43 @@ def test_files_of_other_input_in_the_output_are_counted(
     assert status["shards"] == {"total": 1, "published": 1}
     assert status["other_files"] == 3
     assert "3 files of earlier runs" in cli("status", tmp_path / "out").out
+
+
+def test_a_lost_run_json_is_proved_and_made_again_also_with_nothing_left_to_do(
+    score: Any, tmp_path: Path
+) -> None:
+    assert score("--batch-size", 4).code == 0
+    record = tmp_path / "out" / "_shardscore" / "run.json"
+    before = record.read_bytes()
+    record.unlink()
+    assert score("--batch-size", 5).code == 73
+    assert not record.exists()
+    assert score("--batch-size", 4).code == 0
+    assert record.read_bytes() == before
+
+
+def test_a_lost_plan_and_a_lost_run_json_do_not_hide_the_status(
+    score: Any, cli: Any, tmp_path: Path
+) -> None:
+    assert score().code == 0
+    for plan in (tmp_path / "out" / "_shardscore" / "plans").iterdir():
+        plan.unlink()
+    (tmp_path / "out" / "_shardscore" / "run.json").unlink()
+    assert cli("status", tmp_path / "out").code == 0
+
+
+def test_nothing_to_do_in_an_output_that_can_only_be_read_is_0(
+    score: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert score().code == 0
+
+    def read_only(*_: object) -> None:
+        raise StorageError("read-only file system")
+
+    monkeypatch.setattr(LocalStorage, "stage", read_only)
+    done = score()
+    assert done.code == 0
+    assert done.out.startswith("nothing to do")
 
 
 def test_status_names_the_shards_that_failed(

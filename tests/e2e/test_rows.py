@@ -114,6 +114,35 @@ def test_text_that_is_not_utf8_reaches_the_model_as_its_bytes(
     assert sums(tmp_path / "out" / "1.parquet") == [1.0, 0.0, 2.0]
 
 
+@pytest.mark.parametrize(
+    "column",
+    [
+        pytest.param(lambda n: pa.array([[1] * 1000] * n, pa.list_(pa.int32())), id="lists"),
+        pytest.param(
+            lambda n: pa.array([str(i % 9) * 4000 for i in range(n)]).dictionary_encode(),
+            id="dictionary of texts",
+        ),
+        pytest.param(
+            lambda n: pa.array([[("k" * 500, "v" * 3500)]] * n, pa.map_(pa.string(), pa.string())),
+            id="maps",
+        ),
+        pytest.param(
+            lambda n: pa.array([["x" * 2000, None]] * n, pa.list_(pa.string(), 2)), id="pairs"
+        ),
+    ],
+)
+def test_wide_columns_of_any_kind_end_a_row_group_early(
+    column: Any, score: Any, tmp_path: Path
+) -> None:
+    rows = 3_000
+    shard(tmp_path / "wide" / "1.parquet", rows=rows, wide=column(rows))
+    assert score("--batch-size", 100, input=tmp_path / "wide").code == 0
+    metadata = pq.read_metadata(tmp_path / "out" / "1.parquet")
+    assert metadata.num_row_groups > 1
+    published = pq.read_table(tmp_path / "out" / "1.parquet")
+    assert published["wide"].to_pylist() == column(rows).to_pylist()
+
+
 def test_long_texts_end_a_row_group_early(score: Any, tmp_path: Path) -> None:
     texts = [str(i) * 1000 for i in range(10, 99)] * 40
     columns = {"id": None, "a": pa.array([1.0] * len(texts)), "b": pa.array([1.0] * len(texts))}

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import stream
+from pipeline import scorers, stream
 from pipeline.errors import BadRowError, ChangedInputError, StorageError
 from pipeline.job import Job
 from pipeline.run import Stop, score
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 COLUMNS = [f"f{i}" for i in range(4)]
 FILES = Path("/proc/self/fd")
+THREADS = Path("/proc/self/task")
 
 
 class Watcher:
@@ -144,6 +145,36 @@ def test_a_disk_that_fails_while_reading_ends_the_run_as_a_storage_error(
         assert isinstance(report.error, StorageError)
         assert report.state == "broken"
         assert not list((tmp_path / "out").glob("*.parquet"))
+
+
+@pytest.mark.parametrize("small", [0, 1000], ids=["streamed", "grouped"])
+def test_shards_that_fail_leave_nothing_behind(small: int, model: Path, tmp_path: Path) -> None:
+    for i in range(30):
+        put(tmp_path / "in" / f"{i:02}.parquet", rows=40, hole=39)
+    threads: list[int] = []
+    watcher = Watcher(lambda _: threads.append(len(list(THREADS.iterdir()))))
+    report = run(model, tmp_path, watcher, small_shard_rows=small)
+    assert len(report.failed) == 30
+    # TensorFlow's own pools fill up at first; each failure held three more threads for ever.
+    assert threads[-1] <= threads[9] + 5
+    assert all(outcome.error.__traceback__ is None for outcome in report.failed if outcome.error)
+    gc.collect()
+    assert [o for o in gc.get_objects() if isinstance(o, stream.BatchStream)] == []
+
+
+def test_one_bad_shard_of_a_group_is_scored_alone_and_the_others_stay_together(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for i in range(8):
+        put(tmp_path / "in" / f"{i}.parquet", rows=5, hole=3 if i == 4 else None)
+    calls: list[int] = []
+    predict = scorers.call_predict
+    monkeypatch.setattr(scorers, "call_predict", lambda *a: calls.append(1) or predict(*a))
+    report = run(model, tmp_path, batch_size=100)
+    assert [outcome.shard for outcome in report.failed] == ["4.parquet"]
+    assert len(list((tmp_path / "out").glob("*.parquet"))) == 7
+    # For the group and for the others; the shard at fault fails before there is a call.
+    assert len(calls) == 2
 
 
 @pytest.mark.slow

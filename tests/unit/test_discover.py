@@ -99,6 +99,56 @@ def test_linked_folders_are_input_too_and_each_once(put: Put, tmp_path: Path) ->
     assert names(tmp_path / "lake") == ["a.parquet", "year=2013/x.parquet"]
 
 
+def test_a_link_to_a_folder_whose_name_begins_the_same_is_followed(
+    put: Put, tmp_path: Path
+) -> None:
+    put("lake/old.parquet")
+    put("lake2/new.parquet")
+    (tmp_path / "lake2" / "old").symlink_to(tmp_path / "lake")
+    assert names(tmp_path / "lake2") == ["new.parquet", "old/old.parquet"]
+
+
+def test_a_link_to_a_folder_of_the_input_adds_nothing(put: Put, tmp_path: Path) -> None:
+    put("lake/2024/a.parquet")
+    (tmp_path / "lake" / "latest").symlink_to("2024")
+    (tmp_path / "lake" / "2024" / "self").symlink_to(".")
+    assert names(tmp_path / "lake") == ["2024/a.parquet"]
+
+
+def test_a_link_to_a_folder_above_the_input_is_refused(put: Put, tmp_path: Path) -> None:
+    put("above/lake/a.parquet")
+    (tmp_path / "above" / "lake" / "up").symlink_to(tmp_path / "above")
+    with pytest.raises(UsageError, match="leads to one above it"):
+        names(tmp_path / "above" / "lake")
+
+
+def test_two_links_to_one_folder_are_two_names_for_its_shards(put: Put, tmp_path: Path) -> None:
+    put("elsewhere/x.parquet")
+    put("lake/a.parquet")
+    for name in ("b", "c"):
+        (tmp_path / "lake" / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UsageError, match="under two names"):
+        names(tmp_path / "lake")
+
+
+def test_what_is_no_regular_file_is_a_failed_shard(put: Put, tmp_path: Path) -> None:
+    put("lake/a.parquet")
+    os.mkfifo(tmp_path / "lake" / "pipe.parquet")
+    (tmp_path / "lake" / "self.parquet").symlink_to("self.parquet")
+    found = discover([str(tmp_path / "lake")], str(tmp_path / "out"))
+    assert [shard.name for shard in found.shards] == ["a.parquet"]
+    assert [failed.name for failed in found.failed] == ["pipe.parquet", "self.parquet"]
+
+
+def test_an_escaped_path_and_a_glob_in_an_odd_folder_are_found(
+    put: Put, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put("g[1]/in/y.parquet")
+    assert names(glob.escape(str(tmp_path / "g[1]" / "in" / "y.parquet"))) == ["y.parquet"]
+    monkeypatch.chdir(tmp_path / "g[1]")
+    assert names("in/*.parquet") == ["y.parquet"]
+
+
 def test_a_link_that_leads_nowhere_is_a_failed_shard(put: Put, tmp_path: Path) -> None:
     put("lake/a.parquet")
     (tmp_path / "lake" / "c.parquet").symlink_to(tmp_path / "gone")
