@@ -50,9 +50,9 @@ class Survey:
         if not self.rewritten:
             return None
         return (
-            f"{len(self.rewritten):,} published shards were written again since they were scored "
-            f"({shortened(self.rewritten)}). Their sizes and footers are as they were, so they "
-            f"count as done; if their rows changed, remove their files from {self.output.url}"
+            f"shards written again since they were scored: {len(self.rewritten):,} "
+            f"({shortened(self.rewritten)}). Size and footer are as they were, so they count as "
+            f"done; if rows have changed, remove the files of their names from {self.output.url}"
         )
 
     @property

@@ -9,8 +9,8 @@ The order of writes for one shard:
     5. predictions published, create-if-absent    ← the commit
 
 A crash before 5 leaves no trace that a reader could take for a result. The content is a function
-of (shard, job, model) alone: row groups end at fixed row counts, or with the batch that makes their
-texts too long, and are written as one chunk each.
+of (shard, job, model) alone: where row groups end is decided by `row_groups`, and each is written
+as one chunk.
 """
 
 from __future__ import annotations

@@ -150,7 +150,7 @@ def test_a_shard_written_again_with_the_same_footer_is_pointed_out(
     shard(lake / "2.parquet")
     done = score()
     assert done.code == 0
-    assert "1 published shards were written again since they were scored (2.parquet)" in done.err
+    assert "shards written again since they were scored: 1 (2.parquet)" in done.err
 
 
 def test_hostile_names_are_scored_and_shown_escaped(score: Any, lake: Path, tmp_path: Path) -> None:
