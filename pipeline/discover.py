@@ -29,6 +29,8 @@ from pipeline.errors import (
 from pipeline.footer import parquet_errors, read_footer
 from pipeline.records import FailedShard, Shard
 from pipeline.storage import storage_at
+from pipeline.storage.base import is_hidden
+from pipeline.storage.local import translated
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -118,7 +120,7 @@ def _files(address: str, outside: _Outside) -> Iterator[_Found]:
     if path.is_dir():
         found = list(_below(str(path), outside))
     elif path.is_file():
-        if _hidden(path.name):
+        if is_hidden(path.name):
             raise UsageError(
                 "a shard whose name begins with _ or . would be invisible in the output",
                 path=str(path),
@@ -175,21 +177,25 @@ def _matching(pattern: str, outside: _Outside) -> Iterator[_Found]:
     parts = Path(pattern).parts
     magic = [glob.has_magic(_ESCAPED.sub("", part)) for part in parts]
     if not any(magic):  # all that looked like a glob was escaped
-        yield from _files(str(Path(*map(_unescaped, parts))), outside)
+        plain = Path(*map(_unescaped, parts))
+        if plain.exists():
+            yield from _files(str(plain), outside)
         return
     root = str(Path(*map(_unescaped, parts[: magic.index(True)])).absolute())
     # Path.glob cannot match an absolute pattern.
     for match in sorted(glob.glob(pattern, recursive=True)):  # noqa: PTH207
         path = Path(match).absolute()
         name = path.relative_to(root).as_posix()
-        if _hidden(name) or str(path) not in outside:
+        if is_hidden(name) or str(path) not in outside:
             continue
-        if path.is_dir():
-            for file in _below(str(path), outside):
-                yield replace(file, root=root, key=f"{name}/{file.key}", name=f"{name}/{file.key}")
-        else:
-            stat = path.stat() if path.exists() else path.lstat()
-            yield _Found(root, name, name, stat.st_size, stat.st_mtime_ns)
+        with translated(path):
+            if path.is_dir():
+                for file in _below(str(path), outside):
+                    key = f"{name}/{file.key}"
+                    yield replace(file, root=root, key=key, name=key)
+            else:
+                stat = path.stat() if path.exists() else path.lstat()
+                yield _Found(root, name, name, stat.st_size, stat.st_mtime_ns)
 
 
 def _unescaped(part: str) -> str:
@@ -198,11 +204,7 @@ def _unescaped(part: str) -> str:
 
 
 def _is_shard(name: str) -> bool:
-    return name.lower().endswith(SUFFIXES) and not _hidden(name)
-
-
-def _hidden(name: str) -> bool:
-    return any(part.startswith(("_", ".")) for part in name.split("/"))
+    return name.lower().endswith(SUFFIXES) and not is_hidden(name)
 
 
 def _described(file: _Found) -> Shard | FailedShard:
@@ -214,7 +216,9 @@ def _described(file: _Found) -> Shard | FailedShard:
                 path=path,
                 hint="rename it; the other shards are scored",
             )
-        if Path(path).exists() and not Path(path).is_file():
+        with translated(path):
+            regular = not Path(path).exists() or Path(path).is_file()
+        if not regular:
             raise ContractError(
                 "the shard is no regular file",
                 path=path,

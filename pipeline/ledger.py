@@ -23,6 +23,7 @@ from pipeline.errors import (
 from pipeline.footer import Provenance, read_footer
 from pipeline.job import RunRecord
 from pipeline.plan import listing, plan_id
+from pipeline.storage.base import is_hidden
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -87,11 +88,7 @@ def _label(field: str) -> str:
 
 def published(output: Storage) -> dict[str, int]:
     """Published files and their mtimes in ns, from a listing alone."""
-    return {
-        info.name: info.mtime_ns
-        for info in output.list()
-        if not any(part.startswith(("_", ".")) for part in info.name.split("/"))
-    }
+    return {info.name: info.mtime_ns for info in output.list() if not is_hidden(info.name)}
 
 
 def notes(output: Storage, names: Iterable[str]) -> dict[str, Provenance | None]:

@@ -6,8 +6,11 @@ and so decides the job's identity. `begin` then claims the output for it.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from pipeline import ledger
 from pipeline.contract import (
@@ -37,7 +40,7 @@ if TYPE_CHECKING:
 
 
 PROBED_SHARDS = 32
-"""Shards whose first rows are tried before a model that raises on them is given up."""
+"""Samples on which a new model may raise before it is given up."""
 
 PLENTY = 32
 """Good rows that are enough to see whether predictions depend on their neighbours."""
@@ -210,32 +213,45 @@ def _prove(survey: Survey, model: LoadedModel, bound: Mapping[str, Contract]) ->
     choice = recorded.method if recorded else survey.job.method
     types = recorded.predictions if recorded else {}
     failures: list[PredictFailedError] = []
-    for features in _samples(survey.shards_at_hand, bound):
+    # Once an output has been begun the model is known to be sound, so any row will do, and shards
+    # on which it raises are no reason to give it up.
+    wanted, patience = (1, math.inf) if recorded else (PLENTY, PROBED_SHARDS)
+    for features in _samples(survey.shards_at_hand, bound, wanted):
         try:
             return probe(model, features, choice, types)
         # It may be this shard's rows: it fails again when its turn comes, if another proves the
         # model sound.
         except PredictFailedError as error:
-            failures.append(error)
-            if len(failures) == PROBED_SHARDS:
+            failures.append(error.detached())
+            if len(failures) >= patience:
                 break
     if failures:
         raise failures[0]
     return without_rows(model, choice, types)
 
 
-def _samples(shards: Sequence[Shard], bound: Mapping[str, Contract]) -> Iterator[tuple[Array, ...]]:
-    """Good rows of shard after shard: first of those that have plenty, then of the others."""
-    scarce: list[tuple[Array, ...]] = []
+def _samples(
+    shards: Sequence[Shard], bound: Mapping[str, Contract], wanted: int
+) -> Iterator[tuple[Array, ...]]:
+    """Good rows to probe with: of one shard if it has enough, else of as many as it takes."""
+    gathered: list[tuple[Array, ...]] = []
     for shard in shards:
         features = _first_rows(shard, bound[shard.name]) if shard.name in bound else None
         if features is None:
             continue
-        if len(features[0]) >= PLENTY:
-            yield features
-        elif len(scarce) < PROBED_SHARDS:
-            scarce.append(features)
-    yield from sorted(scarce, key=lambda features: -len(features[0]))
+        gathered.append(features)
+        if sum(len(arrays[0]) for arrays in gathered) >= wanted:
+            yield from _together_then_alone(gathered)
+            gathered = []
+    if gathered:
+        yield from _together_then_alone(gathered)
+
+
+def _together_then_alone(gathered: list[tuple[Array, ...]]) -> Iterator[tuple[Array, ...]]:
+    """Several samples as one, (rows, …) for each input; if that fails, each of them."""
+    yield tuple(np.concatenate(arrays) for arrays in zip(*gathered, strict=True))
+    if len(gathered) > 1:
+        yield from gathered
 
 
 def _first_rows(shard: Shard, contract: Contract) -> tuple[Array, ...] | None:

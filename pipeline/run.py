@@ -18,6 +18,7 @@ from __future__ import annotations
 import os
 import secrets
 import time
+from collections import deque
 from contextlib import closing, nullcontext, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -267,32 +268,48 @@ def run_unit(unit: WorkUnit, prepared: Prepared, surveyed: Survey, run: Run, sto
     """Scores one unit, all the way to its published files.
 
     Where a shard of a group breaks the contract, it is scored, and fails, alone, and the others
-    as a group without it. What is in a batch is the same either way.
+    as groups without it. What is in a batch is the same either way.
     """
-    finished: set[str] = set()
+    parts = deque([unit.shards])
+    while parts:
+        shards = parts.popleft()
+        left, error = _attempt(WorkUnit(shards, unit.small), prepared, surveyed, run, stop)
+        if error is None:
+            continue
+        if len(shards) == 1:
+            run.shard_failed(FailedShard(shards[0].name, shards[0].path, error), shards[0].rows)
+        else:
+            run.shard_dropped()
+            parts.extendleft(reversed(_around_culprit(left, error)))
+
+
+def _attempt(
+    unit: WorkUnit, prepared: Prepared, surveyed: Survey, run: Run, stop: Stop
+) -> tuple[tuple[Shard, ...], DataError | None]:
+    """Scores a unit until a shard of it breaks the contract.
+
+    Returns:
+        The shards that are not finished, and the error; none, and None, if all went well.
+    """
+    done = 0
     try:
         for outcome in _scored(unit, prepared, surveyed, run, stop):
-            finished.add(outcome.shard)
+            done += 1
             run.shard_done(outcome)
     except DataError as error:
-        rest = [shard for shard in unit.shards if shard.name not in finished]
-        if len(unit.shards) == 1:
-            shard = rest[0]
-            run.shard_failed(FailedShard(shard.name, shard.path, error), shard.rows)
-            return
-        run.shard_dropped()
-        for part in _without_culprit(rest, error):
-            run_unit(WorkUnit(part, unit.small), prepared, surveyed, run, stop)
+        return unit.shards[done:], error.detached()
+    return (), None
 
 
-def _without_culprit(shards: list[Shard], error: DataError) -> list[tuple[Shard, ...]]:
-    """The shards in parts, such that the one at fault is alone, or all are if it is not known."""
-    culprit = [shard for shard in shards if shard.path == error.path]
+def _around_culprit(shards: tuple[Shard, ...], error: DataError) -> list[tuple[Shard, ...]]:
+    """The shards in parts, in order: the one at fault alone, or all if it is not known which."""
+    places = [i for i, shard in enumerate(shards) if shard.path == error.path]
     # An error of predict() is about all the rows that it was given.
-    if isinstance(error, ScoringError) or not culprit:
+    if isinstance(error, ScoringError) or not places:
         return [(shard,) for shard in shards]
-    others = tuple(shard for shard in shards if shard not in culprit)
-    return [(culprit[0],), others] if others else [(culprit[0],)]
+    place = places[0]
+    parts = [shards[:place], shards[place : place + 1], shards[place + 1 :]]
+    return [part for part in parts if part]
 
 
 def _scored(

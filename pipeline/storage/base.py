@@ -102,3 +102,8 @@ def checked_name(name: str) -> str:
     if not name or any(part in {"", ".", ".."} for part in name.split("/")) or "\0" in name:
         raise UsageError(f"{name!r} is not a name inside a storage")
     return name
+
+
+def is_hidden(name: str) -> bool:
+    """Whether readers of a data set pass a name over: a part of it begins with `_` or `.`."""
+    return any(part.startswith(("_", ".")) for part in name.split("/"))

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Self
 import pyarrow as pa
 
 from pipeline.errors import AlreadyExistsError, NotFoundError, StorageError, UsageError
-from pipeline.storage.base import ObjectInfo, checked_name
+from pipeline.storage.base import ObjectInfo, checked_name, is_hidden
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,8 +89,9 @@ class LocalStorage:
             return
         skip = len(str(self._root)) + 1
         # A folder, and the real folders that were entered on the way to it: the root and the
-        # targets of links. What a link finds inside one of those is listed there already.
+        # targets of links.
         folders: list[tuple[str, tuple[str, ...]]] = [(str(base), (os.path.realpath(base),))]
+        links: dict[str, str] = {}
         while folders:
             folder, entered = folders.pop()
             try:
@@ -102,7 +103,17 @@ class LocalStorage:
                     yield ObjectInfo(entry.path[skip:], *_size_and_mtime(entry))
                 elif not entry.is_symlink():
                     folders.append((entry.path, entered))
-                elif target := _new_folder(entry.path, entered):
+                elif not is_hidden(entry.path[skip:]) and (
+                    target := _new_folder(entry.path, entered)
+                ):
+                    if target in links:
+                        raise UsageError(
+                            "two links in the folder lead to one",
+                            path=entry.path,
+                            received=f"{links[target]}, which leads to {target} too",
+                            hint="remove one of them, or its shards would be there twice",
+                        )
+                    links[target] = entry.path
                     folders.append((entry.path, (*entered, target)))
 
     def info(self, name: str) -> ObjectInfo:
@@ -210,19 +221,24 @@ class LocalStaged:
 def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:
-        return False  # a link to itself
+    except OSError as error:
+        if error.errno == errno.ELOOP:  # a link to itself
+            return False
+        raise
 
 
 def _new_folder(link: str, entered: tuple[str, ...]) -> str | None:
-    """The real folder that a link leads to; None if it lies in one that was entered.
+    """The real folder that a link leads to; None if it is listed without the link.
 
     Raises:
         UsageError: It lies above one that was entered, so following the link would never end.
     """
     target = os.path.realpath(link)
     for real in entered:
-        if target == real or target.startswith(real + os.sep):
+        if target == real:
+            return None
+        # What lies in a hidden folder of one that was entered is reached by the link alone.
+        if target.startswith(real + os.sep) and not is_hidden(target[len(real) + 1 :]):
             return None
         if real.startswith(target.rstrip(os.sep) + os.sep):
             raise UsageError(
@@ -238,7 +254,9 @@ def _size_and_mtime(entry: os.DirEntry[str]) -> tuple[int, int]:
     """Of what an entry leads to, or of the link itself if that leads nowhere."""
     try:
         stat = entry.stat()
-    except OSError:
+    except OSError as error:
+        if error.errno not in {errno.ENOENT, errno.ELOOP}:
+            raise
         stat = entry.stat(follow_symlinks=False)
     return stat.st_size, stat.st_mtime_ns
 

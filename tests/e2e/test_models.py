@@ -126,6 +126,22 @@ def test_a_resume_with_bad_shards_alone_ends_as_the_run_before_it(
         assert done.err.count("the model raise") == 2
 
 
+def test_a_resume_finds_the_good_shards_behind_many_bad_ones(score: Any, tmp_path: Path) -> None:
+    import keras
+
+    number = keras.Input((1,), name="a", dtype="int32")
+    flat = keras.layers.Flatten()(keras.layers.Embedding(10, 2)(number))
+    keras.Model({"a": number}, keras.layers.Dense(1)(flat)).save(tmp_path / "embedding.keras")
+    lake = tmp_path / "ids"
+    shard(lake / "000.parquet", a=pa.array(range(10), pa.int32()))
+    assert score(model=tmp_path / "embedding.keras", input=lake).code == 0
+    for i in range(1, 36):
+        shard(lake / f"{i:03}.parquet", a=pa.array([99, *range(9)], pa.int32()))
+    shard(lake / "036.parquet", a=pa.array(range(10), pa.int32()))
+    assert score("--quiet", model=tmp_path / "embedding.keras", input=lake).code == 65
+    assert published(tmp_path) == ["000.parquet", "036.parquet"]
+
+
 def test_nested_inputs_are_refused_and_not_a_bug(score: Any, tmp_path: Path) -> None:
     import keras
 

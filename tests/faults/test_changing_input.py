@@ -173,8 +173,29 @@ def test_one_bad_shard_of_a_group_is_scored_alone_and_the_others_stay_together(
     report = run(model, tmp_path, batch_size=100)
     assert [outcome.shard for outcome in report.failed] == ["4.parquet"]
     assert len(list((tmp_path / "out").glob("*.parquet"))) == 7
-    # For the group and for the others; the shard at fault fails before there is a call.
-    assert len(calls) == 2
+    # For the group, for those before the shard at fault and for those behind it; on its own it
+    # fails before there is a call.
+    assert len(calls) == 3
+
+
+def test_many_bad_shards_in_a_group_cost_a_call_each_at_most(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for i in range(40):
+        put(tmp_path / "in" / f"{i:02}.parquet", rows=5, hole=3 if i % 2 else None)
+    reads: list[str] = []
+    real = stream.read_batches
+
+    def counted(shard: Any, *args: Any, **kwargs: Any) -> Any:
+        reads.append(shard.name)
+        return real(shard, *args, **kwargs)
+
+    monkeypatch.setattr(stream, "read_batches", counted)
+    report = run(model, tmp_path, batch_size=100)
+    assert len(report.failed) == 20
+    assert len(list((tmp_path / "out").glob("*.parquet"))) == 20
+    # Each is read when the group fails at it, and once more in its own part.
+    assert len(reads) <= 3 * 40
 
 
 @pytest.mark.slow

@@ -127,8 +127,37 @@ def test_two_links_to_one_folder_are_two_names_for_its_shards(put: Put, tmp_path
     put("lake/a.parquet")
     for name in ("b", "c"):
         (tmp_path / "lake" / name).symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(UsageError, match="under two names"):
+    with pytest.raises(UsageError, match="two links in the folder lead to one"):
         names(tmp_path / "lake")
+
+
+def test_folders_that_link_to_each_other_do_not_multiply(put: Put, tmp_path: Path) -> None:
+    for one in range(12):
+        put(f"web/{one}/x.parquet")
+        for other in range(12):
+            if one != other:
+                (tmp_path / "web" / str(one) / f"to{other}").symlink_to(
+                    tmp_path / "web" / str(other)
+                )
+    put("lake/a.parquet")
+    (tmp_path / "lake" / "in").symlink_to(tmp_path / "web" / "0")
+    with pytest.raises(UsageError, match="two links in the folder lead to one"):
+        names(tmp_path / "lake")
+
+
+def test_a_link_to_a_hidden_folder_of_the_input_is_followed(put: Put, tmp_path: Path) -> None:
+    put("lake/one.parquet")
+    put("lake/.versions/5/two.parquet")
+    put("lake/.git/three.parquet")
+    (tmp_path / "lake" / "current").symlink_to(".versions/5")
+    (tmp_path / "lake" / ".git" / "above").symlink_to(tmp_path)
+    assert names(tmp_path / "lake") == ["current/two.parquet", "one.parquet"]
+
+
+def test_an_escaped_path_that_does_not_exist_is_no_other(put: Put, tmp_path: Path) -> None:
+    put("in1/bad.parquet")
+    with pytest.raises(NoInputError):
+        names(f"{tmp_path}/in[[]1]/bad.parquet")
 
 
 def test_what_is_no_regular_file_is_a_failed_shard(put: Put, tmp_path: Path) -> None:
