@@ -156,3 +156,24 @@ def test_without_any_row_the_types_are_learnt_all_the_same(tmp_path: Path) -> No
         proof = without_rows(load(str(tmp_path / "model.keras")), "auto")
         assert proof.schema.described() == {"prediction": kind}
         assert proof.method == "predict_step"
+
+
+@keras.saving.register_keras_serializable(package="probe")
+class Embedded(keras.Model):
+    """Looks ids up, in arithmetic of 16 bits."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.table = keras.layers.Embedding(5000, 2)
+
+    def call(self, ids: Any) -> Any:
+        return keras.ops.sum(self.table(ids), axis=1)
+
+
+def test_ids_are_not_fed_in_the_narrow_type_of_a_mixed_policy(tmp_path: Path) -> None:
+    model = Embedded(dtype="mixed_float16")
+    model(np.zeros((2, 1), "int32"))
+    model.save(tmp_path / "model.keras")
+    (spec,) = load(str(tmp_path / "model.keras")).signature.inputs
+    assert model.input_dtype == "float16"
+    assert spec.dtype == "float32"
