@@ -182,8 +182,7 @@ def _matching(pattern: str, outside: _Outside) -> Iterator[_Found]:
             yield from _files(str(plain), outside)
         return
     root = str(Path(*map(_unescaped, parts[: magic.index(True)])).absolute())
-    # Path.glob cannot match an absolute pattern.
-    for match in sorted(glob.glob(pattern, recursive=True)):  # noqa: PTH207
+    for match in sorted(glob.glob(pattern, recursive=True)):  # noqa: PTH207 - takes no absolute one
         path = Path(match).absolute()
         name = path.relative_to(root).as_posix()
         if is_hidden(name) or str(path) not in outside:

@@ -7,6 +7,7 @@ and so decides the job's identity. `begin` then claims the output for it.
 from __future__ import annotations
 
 import math
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -258,14 +259,11 @@ def _first_rows(shard: Shard, contract: Contract) -> tuple[Array, ...] | None:
     """The good rows of the first stretch that has plenty of them, or the most of any stretch."""
     best: tuple[Array, ...] | None = None
     batches = read_batches(shard, contract.binding, (), PROBE_ROWS, fail_on_bad=False)
-    try:
+    # A shard that breaks the contract here does so again when its turn comes, and is reported then.
+    with closing(batches), suppress(DataError):
         for batch in batches:
             if batch.good_rows > (len(best[0]) if best else 0):
                 best = batch.features
             if best is not None and (len(best[0]) >= PLENTY or batch.start >= SEARCHED_ROWS):
                 break
-    except DataError:
-        pass  # it fails again when its turn comes, and is reported then
-    finally:
-        batches.close()
     return best

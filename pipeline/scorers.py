@@ -113,7 +113,7 @@ class Streaming:
         source: Iterator[Batch],
         count: int,
         *,
-        together: bool,  # noqa: ARG002
+        together: bool,  # noqa: ARG002 - one batch is one call here
     ) -> Generator[ScoredBatch, None, None]:
         with BatchStream(source, count, self._model.signature) as stream:
             for batch, tensors in stream.scored_pairs():

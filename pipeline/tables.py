@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from datetime import UTC, datetime
 from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import printable
@@ -137,8 +137,7 @@ def size(count: float) -> str:
 
 def short_path(path: str) -> str:
     """A path relative to the current folder, if it lies below it."""
-    here = os.getcwd() + os.sep  # noqa: PTH109 - a string is what is wanted
-    return path.removeprefix(here)
+    return path.removeprefix(f"{Path.cwd()}/")
 
 
 def _runs(binding: Sequence[dict[str, str]]) -> list[tuple[str, ...]]:

@@ -11,13 +11,14 @@ import hashlib
 import importlib
 import importlib.util
 import sys
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 
 def digest_imports(modules: Iterable[str]) -> str:
@@ -92,11 +93,14 @@ def _import_file(path: Path) -> None:
     spec.loader.exec_module(loaded)
 
 
-class _importing_from_here:  # noqa: N801 - reads as a statement where it is used
+@contextmanager
+def _importing_from_here() -> Iterator[None]:
     """Puts the current folder on the import path, as `python -m` does."""
-
-    def __enter__(self) -> None:
-        sys.path.insert(0, str(Path.cwd()))
-
-    def __exit__(self, *exc: object) -> None:
-        sys.path.remove(str(Path.cwd()))
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        yield
+    finally:
+        # The user's module may have changed the path itself.
+        with suppress(ValueError):
+            sys.path.remove(here)

@@ -94,51 +94,50 @@ def test_another_model_than_the_digest_names_is_refused(score: Any) -> None:
     assert "not the one that the job names" in done.err
 
 
-def test_a_first_shard_on_which_the_model_raises_does_not_end_the_run(
-    score: Any, tmp_path: Path
-) -> None:
+@pytest.fixture
+def embedding(tmp_path: Path) -> Path:
+    """A model that raises on ids of 10 and more."""
     import keras
 
     number = keras.Input((1,), name="a", dtype="int32")
     flat = keras.layers.Flatten()(keras.layers.Embedding(10, 2)(number))
-    keras.Model({"a": number}, keras.layers.Dense(1)(flat)).save(tmp_path / "embedding.keras")
+    path = tmp_path / "embedding.keras"
+    keras.Model({"a": number}, keras.layers.Dense(1)(flat)).save(path)
+    return path
+
+
+def test_a_first_shard_on_which_the_model_raises_does_not_end_the_run(
+    score: Any, embedding: Path, tmp_path: Path
+) -> None:
     for name, first in (("1", 99), ("2", 0), ("3", 1)):
         shard(tmp_path / "ids" / f"{name}.parquet", a=pa.array([first, *range(9)], pa.int32()))
-    done = score(model=tmp_path / "embedding.keras", input=tmp_path / "ids")
+    done = score(model=embedding, input=tmp_path / "ids")
     assert done.code == 65
     assert "the model raised on rows" in done.err
     assert published(tmp_path) == ["2.parquet", "3.parquet"]
 
 
 def test_a_resume_with_bad_shards_alone_ends_as_the_run_before_it(
-    score: Any, tmp_path: Path
+    score: Any, embedding: Path, tmp_path: Path
 ) -> None:
-    import keras
-
-    number = keras.Input((1,), name="a", dtype="int32")
-    flat = keras.layers.Flatten()(keras.layers.Embedding(10, 2)(number))
-    keras.Model({"a": number}, keras.layers.Dense(1)(flat)).save(tmp_path / "embedding.keras")
     for name, first in (("1", 99), ("2", 0), ("3", 98)):
         shard(tmp_path / "ids" / f"{name}.parquet", a=pa.array([first, *range(9)], pa.int32()))
     for _ in range(2):
-        done = score(model=tmp_path / "embedding.keras", input=tmp_path / "ids")
+        done = score(model=embedding, input=tmp_path / "ids")
         assert done.code == 65
         assert done.err.count("the model raise") == 2
 
 
-def test_a_resume_finds_the_good_shards_behind_many_bad_ones(score: Any, tmp_path: Path) -> None:
-    import keras
-
-    number = keras.Input((1,), name="a", dtype="int32")
-    flat = keras.layers.Flatten()(keras.layers.Embedding(10, 2)(number))
-    keras.Model({"a": number}, keras.layers.Dense(1)(flat)).save(tmp_path / "embedding.keras")
+def test_a_resume_finds_the_good_shards_behind_many_bad_ones(
+    score: Any, embedding: Path, tmp_path: Path
+) -> None:
     lake = tmp_path / "ids"
     shard(lake / "000.parquet", a=pa.array(range(10), pa.int32()))
-    assert score(model=tmp_path / "embedding.keras", input=lake).code == 0
+    assert score(model=embedding, input=lake).code == 0
     for i in range(1, 36):
         shard(lake / f"{i:03}.parquet", a=pa.array([99, *range(9)], pa.int32()))
     shard(lake / "036.parquet", a=pa.array(range(10), pa.int32()))
-    assert score("--quiet", model=tmp_path / "embedding.keras", input=lake).code == 65
+    assert score("--quiet", model=embedding, input=lake).code == 65
     assert published(tmp_path) == ["000.parquet", "036.parquet"]
 
 

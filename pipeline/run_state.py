@@ -1,0 +1,144 @@
+"""Where a run stands: its counters, its outcomes, and the report made from them.
+
+Owns the `RunReport` of a run from its beginning to its end, keeps it in the output while the run
+goes on, and tells the observer. It decides nothing: `pipeline.run` says what happened.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from pipeline import report
+from pipeline.errors import ShardscoreError, StoppedError
+from pipeline.memory import peak_bytes, resident_bytes
+from pipeline.records import FailedShard, Outcome, RowCounts, RunReport, RunState
+from pipeline.runtime import versions
+
+if TYPE_CHECKING:
+    from pipeline.prepare import Prepared
+    from pipeline.progress import Observer
+    from pipeline.survey import Survey
+
+SNAPSHOT_SECONDS = 10.0
+"""How often a run's report is renewed while it goes on."""
+
+
+class Run:
+    """The state of one run: its counters, its outcomes, and the report made from them."""
+
+    def __init__(self, surveyed: Survey, observer: Observer) -> None:
+        self.observer = observer
+        self._output = surveyed.output
+        self._begun = self._saved = time.monotonic()
+        self._outcomes: list[Outcome] = []
+        self._counts = RowCounts()
+        self._in_flight = 0
+        self._claimed = False
+        self._idle = surveyed.idle
+        started = datetime.now(UTC)
+        self._report = RunReport(
+            run_id=f"{started:%Y%m%dT%H%M%S.%fZ}-{os.getpid()}-{secrets.token_hex(2)}",
+            state="running",
+            started=started.isoformat(timespec="seconds"),
+            seconds=0.0,
+            output=surveyed.output.url,
+            plan_id="",
+            fingerprint=surveyed.record.identity.fingerprint if surveyed.record else "",
+            model_sha256=surveyed.model_sha256,
+            batch_size=surveyed.record.identity.batch_size if surveyed.record else 0,
+            probe=surveyed.record.probe if surveyed.record else "",
+            shards=surveyed.shards,
+            shards_done_before=len(surveyed.standing.done),
+            counts=RowCounts(),
+            outcomes=(),
+            memory_after_load=0,
+            memory_peak=0,
+            versions=versions(),
+        )
+
+    @property
+    def failures(self) -> int:
+        """Shards that failed so far."""
+        return sum(outcome.status == "failed" for outcome in self._outcomes)
+
+    def keep_reports(self, plan_id: str) -> None:
+        """The output is this job's: from here on the run's report is kept there."""
+        self._report = replace(self._report, plan_id=plan_id)
+        self._claimed = True
+
+    def claimed(self, prepared: Prepared, plan_id: str) -> None:
+        """The output is this job's, and scoring begins."""
+        self._report = replace(
+            self._report,
+            fingerprint=prepared.identity.fingerprint,
+            batch_size=prepared.identity.batch_size,
+            probe=prepared.proof.note,
+            memory_after_load=resident_bytes(),
+        )
+        self.keep_reports(plan_id)
+        report.save(self._output, self._now("running"))
+
+    def batch_done(self, rows: int) -> None:
+        """A batch of the shard at hand was written to its staged file."""
+        self._in_flight += rows
+        self.observer.advance(rows)
+        if time.monotonic() - self._saved >= SNAPSHOT_SECONDS:
+            self._saved = time.monotonic()
+            report.save(self._output, self._now("running"))
+
+    def shard_done(self, outcome: Outcome) -> None:
+        """A shard was published."""
+        self._in_flight = 0
+        self._outcomes.append(outcome)
+        self._counts += outcome.counts
+        self.observer.shard(outcome)
+
+    def shard_failed(self, failed: FailedShard, rows: int = 0) -> None:
+        """A shard cannot be scored; `rows` are the rows that were to be."""
+        self.observer.advance(rows - self._in_flight)
+        self._in_flight = 0
+        error = failed.error.with_path(failed.path).detached()
+        outcome = Outcome(failed.name, "failed", error=error)
+        self._outcomes.append(outcome)
+        self.observer.shard(outcome)
+
+    def shard_dropped(self) -> None:
+        """The shard at hand will be scored again from its first row."""
+        self.observer.advance(-self._in_flight)
+        self._in_flight = 0
+
+    def close(self, error: ShardscoreError | None = None) -> RunReport:
+        """Ends the run and keeps its report."""
+        final = self._now("finished", error)
+        done = final.shards_done_before + len(final.outcomes) - len(final.failed)
+        if isinstance(error, StoppedError):
+            final = replace(final, state="stopped")
+        elif error is not None:
+            final = replace(final, state="broken")
+        elif done < final.shards:
+            final = replace(final, state="incomplete")
+        if self._claimed:
+            try:
+                report.save(self._output, final)
+            except ShardscoreError as failure:
+                if self._idle:
+                    return final
+                # What ended the run matters more than that its report could not be written.
+                return replace(final, state="broken", error=error or failure)
+        return final
+
+    def _now(self, state: RunState, error: ShardscoreError | None = None) -> RunReport:
+        return replace(
+            self._report,
+            state=state,
+            seconds=time.monotonic() - self._begun,
+            counts=self._counts,
+            outcomes=tuple(self._outcomes),
+            memory_peak=peak_bytes(),
+            error=error,
+        )
