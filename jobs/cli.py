@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from pipeline.run import Stop
 
 _EPILOG = (
-    "Each option is also a variable: SHARDSCORE_BATCH_SIZE for --batch-size, and a line of the "
-    "TOML file. "
+    "Options are variables too: SHARDSCORE_BATCH_SIZE for --batch-size. Those that describe the "
+    "job are also lines of the TOML file: batch_size (imports for --import). "
     "Exit codes: 0 done · 64 usage · 65 bad data, the rest is scored · 66 no input · 70 bug · "
     "73 output of another job · 74 storage, try again · 75 stopped, run again · 78 model or "
     "configuration · 130 Ctrl-C"
@@ -118,7 +118,10 @@ def plan(
     log_format: opt.LogFormat = "auto",
     as_json: opt.AsJson = False,
 ) -> None:
-    """Say what `score` would do, and find what would go wrong, without reading a row."""
+    """Say what `score` would do and what would go wrong.
+
+    No row is read and nothing is written.
+    """
     from jobs.settings import job_from
     from pipeline import preview, tables
 
