@@ -12,7 +12,9 @@
     ├── OutputMismatchError   the output belongs to another job
     ├── StorageError          reading or writing failed; trying again may help
     │   ├── NotFoundError
-    │   └── AlreadyExistsError    create-if-absent found something there
+    │   ├── AlreadyExistsError    create-if-absent found something there
+    │   ├── VersionChangedError   an opened object is no longer the one that was opened
+    │   └── UnavailableError      no answer, or "try later"; what was asked may have been done
     ├── StoppedError          asked to stop; there is work left
     └── ConfigError           the job's configuration is wrong
         └── ModelError            the model is missing, unreadable, refused or inconsistent
@@ -168,6 +170,14 @@ class NotFoundError(StorageError):
 
 class AlreadyExistsError(StorageError):
     """Create-if-absent found something under the name."""
+
+
+class VersionChangedError(StorageError):
+    """An object was replaced or removed after it was opened."""
+
+
+class UnavailableError(StorageError):
+    """The storage did not answer, or said "try later". What was asked may or may not be done."""
 
 
 class StoppedError(ShardscoreError):
