@@ -9,11 +9,13 @@ publication is the commit; until then whatever has its name is a left-over and m
 from __future__ import annotations
 
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.footer import unclosed_digest
 from pipeline.row_groups import ROW_GROUP_BYTES, varying_bytes
 from pipeline.storage.local import translated
 
@@ -91,13 +93,18 @@ class DeadLetters:
             self._flush()
 
     def publish(self, note: Provenance) -> None:
-        """Publishes what was added, if anything was."""
+        """Publishes what was added, if anything was.
+
+        Args:
+            note: The note of the predictions; this file's has its own digest of the data.
+        """
         self._flush()
         if self._staged is None or self._parquet is None:
             self._output.delete(dead_letter_name(self._shard.name))
             return
         with translated(self._path):
-            self._parquet.add_key_value_metadata(note.encoded())
+            own = replace(note, data_xxh3=unclosed_digest(self._staged.path))
+            self._parquet.add_key_value_metadata(own.encoded())
             self._parquet.close()
         self._staged.replace()
 
