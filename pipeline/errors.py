@@ -13,6 +13,7 @@
     ├── StorageError          reading or writing failed; trying again may help
     │   ├── NotFoundError
     │   └── AlreadyExistsError    create-if-absent found something there
+    ├── BusyError             another run is at work on the output
     ├── StoppedError          asked to stop; there is work left
     └── ConfigError           the job's configuration is wrong
         └── ModelError            the model is missing, unreadable, refused or inconsistent
@@ -168,6 +169,10 @@ class NotFoundError(StorageError):
 
 class AlreadyExistsError(StorageError):
     """Create-if-absent found something under the name."""
+
+
+class BusyError(ShardscoreError):
+    """Another run is at work on the output; it, or a later run, does what is left."""
 
 
 class StoppedError(ShardscoreError):

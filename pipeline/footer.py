@@ -128,24 +128,35 @@ def read_footer(storage: Storage, name: str) -> tuple[pq.FileMetaData, str]:
     """
     path = f"{storage.url}/{name}"
     with parquet_errors(path), storage.open_input(name) as file:
-        size = file.size()
-        if size < 12:
-            raise corrupt(path, f"{size} bytes, less than any Parquet file has")
-        file.seek(max(0, size - _TAIL))
-        tail = file.read()
-        if tail[-4:] != _MAGIC:
-            raise corrupt(
-                path, f"the file ends with {tail[-4:]!r}, not with {_MAGIC!r}: truncated?"
-            )
-        (length,) = struct.unpack("<I", tail[-8:-4])
-        if length + 12 > size:
-            raise corrupt(path, f"a footer of {length} bytes in a file of {size}")
-        if length + 8 > len(tail):
-            file.seek(size - length - 8)
-            tail = file.read()
-        digest = hashlib.sha256(tail[-8 - length : -8]).hexdigest()
+        digest = hashlib.sha256(footer_bytes(file, path)).hexdigest()
         with pq.ParquetFile(file, pre_buffer=False) as parquet:
             return parquet.metadata, digest
+
+
+def footer_bytes(file: pa.NativeFile, path: str) -> bytes:
+    """A Parquet file's footer: what lies between its last row group and the footer's length.
+
+    Args:
+        file: The file.
+        path: Its address, for messages.
+
+    Raises:
+        CorruptShardError: The end of the file does not say where the footer begins.
+    """
+    size = file.size()
+    if size < 12:
+        raise corrupt(path, f"{size} bytes, less than any Parquet file has")
+    file.seek(max(0, size - _TAIL))
+    tail = file.read()
+    if tail[-4:] != _MAGIC:
+        raise corrupt(path, f"the file ends with {tail[-4:]!r}, not with {_MAGIC!r}: truncated?")
+    (length,) = struct.unpack("<I", tail[-8:-4])
+    if length + 12 > size:
+        raise corrupt(path, f"a footer of {length} bytes in a file of {size}")
+    if length + 8 > len(tail):
+        file.seek(size - length - 8)
+        tail = file.read()
+    return bytes(tail[-8 - length : -8])
 
 
 def data_digest(storage: Storage, name: str) -> str:
