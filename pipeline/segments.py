@@ -12,7 +12,7 @@ It knows nothing of shards: what a segment is called and what its note says is i
 
 from __future__ import annotations
 
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -20,13 +20,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
 
-from pipeline.footer import corrupt, footer_bytes, parquet_errors, unclosed_digest
+from pipeline.errors import CheckpointError, CorruptShardError, NotFoundError
+from pipeline.footer import footer_bytes, parquet_errors, unclosed_digest
 from pipeline.joining import MAGIC, joined_footer
 from pipeline.row_groups import ROW_GROUP_BYTES, row_group_rows, varying_bytes
 from pipeline.storage.local import translated
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from typing import BinaryIO
 
     from pipeline.storage import Staged, Storage
@@ -165,8 +166,7 @@ class GroupedFile:
             note: Is given the digest of the file's row groups, and returns its metadata.
 
         Raises:
-            NotFoundError: A saved segment is gone.
-            CorruptShardError: A saved segment is not what was saved.
+            CheckpointError: A saved segment is gone, or is not what was saved.
             StorageError: It could not be written.
         """
         self._flush(everything=True)
@@ -187,11 +187,11 @@ class GroupedFile:
             for segment in self._segments:
                 path = f"{self._output.url}/{segment.name}"
                 shift = target.tell() - len(MAGIC)
-                with parquet_errors(path), self._output.open_input(segment.name) as file:
+                with _damaged(path), self._output.open_input(segment.name) as file:
                     footer = footer_bytes(file, path)
                     found = _append(file, len(footer), target, digest)
                 if found != segment.data_xxh3:
-                    raise corrupt(path, f"the digest {found}, not {segment.data_xxh3} as saved")
+                    raise _unusable(path, f"digest {found} instead of {segment.data_xxh3}")
                 parts.append((footer, shift))
             shift = target.tell() - len(MAGIC)
             with pa.OSFile(str(last.staged.path), "rb") as file:
@@ -249,6 +249,25 @@ def _packed(waiting: Iterable[pa.RecordBatch], schema: pa.Schema) -> bytes:
         for batch in waiting:
             stream.write_batch(batch)
     return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]
+
+
+@contextmanager
+def _damaged(path: str) -> Iterator[None]:
+    """Turns what keeps a segment from being read as one into a CheckpointError."""
+    try:
+        with parquet_errors(path):
+            yield
+    except (CorruptShardError, NotFoundError) as error:
+        raise _unusable(path, error.received or error.message) from error
+
+
+def _unusable(path: str, received: str) -> CheckpointError:
+    return CheckpointError(
+        "a checkpoint is damaged or gone",
+        path=path,
+        received=received,
+        hint="run again: the shard is scored from its first row",
+    )
 
 
 def _abandon(parquet: pq.ParquetWriter) -> None:

@@ -30,10 +30,10 @@ from pipeline import checkpoints
 from pipeline.checkpoints import NOTHING, CheckpointNote, Origin, Resumed, Span
 from pipeline.errors import (
     AlreadyExistsError,
+    CheckpointError,
     NotFoundError,
     OutputMismatchError,
     ScoringError,
-    StorageError,
 )
 from pipeline.footer import Provenance, parquet_errors, read_footer
 from pipeline.plan import changed_input, foreign_output
@@ -217,14 +217,11 @@ class ShardWriter:
             )
         try:
             status = self._publish()
-        except NotFoundError as error:
-            # Whoever takes checkpoints away has published the shard.
-            if published_by_another(self._output, self._target) is None:
-                raise StorageError(
-                    "a checkpoint of the shard is gone",
-                    path=error.path,
-                    hint="run again: the shard is scored from its first row",
-                ) from error
+        except CheckpointError:
+            # Whoever took checkpoints away may have published the shard.
+            if not self._published_by_another():
+                checkpoints.clear(self._output, self._shard.name)
+                raise
             status = "already_published"
         if self._file.segments:
             checkpoints.clear(self._output, self._shard.name)

@@ -206,10 +206,7 @@ class LocalStaged:
         final = self._final if name is None else self._storage.path_of(name)
         with translated(final):
             os.fsync(self._lock)
-            try:
-                _link(self.path, final)
-            except FileExistsError as error:
-                raise AlreadyExistsError("already exists", path=str(final)) from error
+            _link(self.path, final)
             self.path.unlink()
             _sync_folder(final.parent)
 
@@ -240,6 +237,8 @@ def _link(staged: Path, final: Path) -> None:
         _make_folders(final.parent)
         try:
             os.link(staged, final)
+        except FileExistsError as error:
+            raise AlreadyExistsError("already exists", path=str(final)) from error
         except FileNotFoundError:
             # Another process may have removed the folder in between, for it was empty.
             if not attempts_left or not staged.exists():

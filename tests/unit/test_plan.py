@@ -113,7 +113,7 @@ def test_a_changed_shard_fails_saying_what_differs(
     assert failed.path == error.path == now.path
     assert (error.expected or "").startswith(named[0])
     assert (error.received or "").startswith(named[1])
-    assert "/out/a.parquet" in (error.hint or "")
+    assert "--rescore-changed" in (error.hint or "")
 
 
 @pytest.mark.parametrize("note", [None, note_of(shard(), fingerprint="e" * 64)])
