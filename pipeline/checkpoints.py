@@ -20,7 +20,7 @@ import re
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow.parquet as pq
 import xxhash
@@ -116,7 +116,7 @@ class CheckpointNote:
     data_xxh3: str
     waiting_xxh3: str
     bad: bool
-    format: int = 1
+    format: Literal[1] = 1
 
     def encoded(self) -> dict[bytes, bytes]:
         """The note as Parquet key-value metadata."""

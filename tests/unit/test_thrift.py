@@ -75,7 +75,7 @@ def test_each_kind_of_footer_comes_back_to_the_same_bytes(
             "s": [None if i % 3 else f"text {i}" for i in range(rows)],
             "l": pa.array([[i] * (i % 4) for i in range(rows)], pa.list_(pa.int64())),
             "t": pa.array(range(rows), pa.timestamp("us", "UTC")),
-            "d": pa.array([i for i in range(rows)], pa.decimal128(20, 3)),
+            "d": pa.array(list(range(rows)), pa.decimal128(20, 3)),
         }
     )
     data = parquet_bytes(table, **options)
