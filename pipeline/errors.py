@@ -14,7 +14,9 @@
     │   ├── NotFoundError
     │   ├── AlreadyExistsError    create-if-absent found something there
     │   ├── VersionChangedError   an opened object is no longer the one that was opened
-    │   └── UnavailableError      no answer, or "try later"; what was asked may have been done
+    │   ├── UnavailableError      no answer, or "try later"; what was asked may have been done
+    │   └── CheckpointError       a checkpoint is damaged or gone; the shard begins again
+    ├── BusyError             another run is at work on the output
     ├── StoppedError          asked to stop; there is work left
     └── ConfigError           the job's configuration is wrong
         └── ModelError            the model is missing, unreadable, refused or inconsistent
@@ -178,6 +180,14 @@ class VersionChangedError(StorageError):
 
 class UnavailableError(StorageError):
     """The storage did not answer, or said "try later". What was asked may or may not be done."""
+
+
+class CheckpointError(StorageError):
+    """A checkpoint that is needed is damaged or gone. The shard begins again in the next run."""
+
+
+class BusyError(ShardscoreError):
+    """Another run is at work on the output; it, or a later run, does what is left."""
 
 
 class StoppedError(ShardscoreError):

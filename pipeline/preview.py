@@ -38,14 +38,19 @@ def plan(job: Job, *, with_model: bool) -> tuple[dict[str, Any], list[FailedShar
     """
     surveyed = survey(job)
     at = surveyed.standing
-    failed = [*surveyed.found.failed, *at.changed]
+    failed = [*surveyed.unreadable, *at.changed]
     document: dict[str, Any] = {
         "format": 1,
         "output": surveyed.output.url,
         "begun": surveyed.record is not None,
         "model": job.model,
         "model_sha256": surveyed.model_sha256,
-        "shards": {"total": surveyed.shards, "done": len(at.done), "pending": len(at.pending)},
+        "shards": {
+            "total": surveyed.shards,
+            "done": len(at.done),
+            "pending": len(at.pending),
+            "replaced": len(at.replaced),
+        },
         "rows": {"total": _rows(surveyed.found.shards), "pending": _rows(at.pending)},
         "bytes": {
             "total": sum(shard.size for shard in surveyed.found.shards),

@@ -51,8 +51,9 @@ def read_batches(
     batch_size: int,
     *,
     fail_on_bad: bool,
+    start: int = 0,
 ) -> Generator[Batch, None, None]:
-    """Reads a shard from its first row to its last.
+    """Reads a shard to its last row.
 
     Args:
         shard: The shard.
@@ -60,6 +61,7 @@ def read_batches(
         carried: The other columns to bring along, in order.
         batch_size: Rows a batch; only the last may have fewer.
         fail_on_bad: Whether a row that cannot be scored ends the reading.
+        start: The first row to read, a multiple of `batch_size`, or all rows of the shard.
 
     Raises:
         CorruptShardError: The file does not decode, or has other rows than its footer says.
@@ -67,8 +69,7 @@ def read_batches(
         StorageError: The disk failed.
     """
     columns = list(dict.fromkeys([*binding.columns, *carried]))
-    start = 0
-    for rows in _record_batches(shard, columns, batch_size):
+    for rows in _record_batches(shard, columns, batch_size, start):
         with parquet_errors(shard.path):
             features, good, bad = extract(binding, rows, start)
         if bad and fail_on_bad:
@@ -93,9 +94,11 @@ def read_batches(
         raise corrupt(shard.path, f"{start} rows, where the footer says {shard.rows}")
 
 
-def _record_batches(shard: Shard, columns: list[str], batch_size: int) -> Iterator[pa.RecordBatch]:
-    """Record batches of exactly `batch_size` rows, the last one excepted."""
-    if shard.rows == 0:
+def _record_batches(
+    shard: Shard, columns: list[str], batch_size: int, start: int
+) -> Iterator[pa.RecordBatch]:
+    """Record batches of exactly `batch_size` rows from row `start` on, the last one excepted."""
+    if start >= shard.rows:
         return
     storage = storage_at(shard.root)
     with parquet_errors(shard.path), _opened(storage, shard) as file:
@@ -103,11 +106,18 @@ def _record_batches(shard: Shard, columns: list[str], batch_size: int) -> Iterat
         # The defaults read ahead whole row groups: forty times the memory, and slower.
         with pq.ParquetFile(file, pre_buffer=False, buffer_size=_READ_BUFFER) as parquet:
             _refuse_other_rows(parquet.metadata, shard)
+            groups, skip = _from_row(parquet.metadata, start, shard.schema)
             parts: deque[pa.RecordBatch] = deque()
             waiting = 0
-            for part in parquet.iter_batches(batch_size, columns=columns, use_threads=False):
-                parts.append(_in_order(part, columns, shard))
-                waiting += part.num_rows
+            for part in parquet.iter_batches(
+                batch_size, groups, columns=columns, use_threads=False
+            ):
+                skipped = min(skip, part.num_rows)
+                skip -= skipped
+                if skipped == part.num_rows:
+                    continue
+                parts.append(_in_order(part.slice(skipped), columns, shard))
+                waiting += part.num_rows - skipped
                 while waiting > batch_size:
                     yield _taken(parts, batch_size)
                     waiting -= batch_size
@@ -115,6 +125,24 @@ def _record_batches(shard: Shard, columns: list[str], batch_size: int) -> Iterat
             _refuse_swapped(storage, shard)
             if waiting:
                 yield _taken(parts, waiting)
+
+
+def _from_row(metadata: pq.FileMetaData, row: int, schema: pa.Schema) -> tuple[list[int], int]:
+    """The row groups to read for the rows from `row` on, and the rows of them to skip."""
+    first = 0
+    # Where batches meet row groups decides which dictionary a batch has, and so the bytes that
+    # are written of it: with dictionaries, rows are skipped as they were read the first time.
+    if not any(_holds_dictionary(field.type) for field in schema):
+        while row >= metadata.row_group(first).num_rows:
+            row -= metadata.row_group(first).num_rows
+            first += 1
+    return list(range(first, metadata.num_row_groups)), row
+
+
+def _holds_dictionary(kind: pa.DataType) -> bool:
+    return pa.types.is_dictionary(kind) or any(
+        _holds_dictionary(kind.field(i).type) for i in range(kind.num_fields)
+    )
 
 
 def _opened(storage: Storage, shard: Shard) -> pa.NativeFile:

@@ -59,8 +59,11 @@ class Staged(Protocol):
 
     path: Path
 
-    def publish(self) -> None:
+    def publish(self, name: str | None = None) -> None:
         """Makes the file durable and gives it its final name.
+
+        Args:
+            name: That name, if it is another than was said when it was begun.
 
         Raises:
             AlreadyExistsError: The name is taken; what is there was not touched.
@@ -118,18 +121,23 @@ class Storage(Protocol):
     def stage(self, name: str) -> Staged:
         """Begins an object of any size."""
 
+    def hold(self, name: str, *, shared: bool = False) -> AbstractContextManager[None]:
+        """An exclusive claim that dies with its process, where a storage can give one; elsewhere
+        nothing: correctness never rests on it.
+
+        Args:
+            name: What is claimed.
+            shared: Whether others may hold it who share it too.
+
+        Raises:
+            BusyError: Another process holds it.
+        """
+
     def sweep(self) -> int:
         """Removes what dead writers left staged; returns how many files that was."""
 
     def refuses(self, name: str) -> str | None:
         """Why this storage cannot hold an object of that name, in words; None if it can."""
-
-    def hold(self, name: str) -> AbstractContextManager[None]:
-        """Claims a name for this process alone. The claim ends with the process, if not before.
-
-        Storages whose claims would outlive a killed process make none: there, create-if-absent
-        alone decides.
-        """
 
 
 def checked_name(name: str) -> str:

@@ -91,7 +91,7 @@ class MemoryStorage:
     def refuses(self, name: str) -> str | None:
         return fault_of(name)
 
-    def hold(self, name: str) -> AbstractContextManager[None]:  # noqa: ARG002
+    def hold(self, name: str, *, shared: bool = False) -> AbstractContextManager[None]:  # noqa: ARG002
         return nullcontext()
 
     def _put(self, name: str, data: bytes) -> None:
@@ -117,8 +117,8 @@ class MemoryStaged:
         self.path = Path(self._folder.name) / "staged"
         self.path.touch()
 
-    def publish(self) -> None:
-        self._storage.create(self._name, self.path.read_bytes())
+    def publish(self, name: str | None = None) -> None:
+        self._storage.create(name or self._name, self.path.read_bytes())
 
     def replace(self, only_if: ObjectInfo | None = None) -> None:
         data = self.path.read_bytes()

@@ -130,7 +130,7 @@ class ObjectStorage:
             return f"its key has {length} bytes, and an object store holds {_KEY_MAX} at most"
         return None
 
-    def hold(self, name: str) -> AbstractContextManager[None]:  # noqa: ARG002
+    def hold(self, name: str, *, shared: bool = False) -> AbstractContextManager[None]:  # noqa: ARG002
         return nullcontext()
 
     # What a staged file needs.
@@ -207,17 +207,18 @@ class ObjectStaged:
         self._file = scratch().stage("staged")
         self.path = self._file.path
 
-    def publish(self) -> None:
+    def publish(self, name: str | None = None) -> None:
+        final = self._name if name is None else checked_name(name)
         size = self._size()
         if size <= WHOLE:
-            self._storage.put_file(self._name, self.path, "create")
+            self._storage.put_file(final, self.path, "create")
             return
         self._refuse_over(self._storage.largest, size)
         if self._uploaded is None:  # a publish that is tried again copies again, no more
-            name = f"{STAGING}/{socket.gethostname()[:64]}-{os.getpid()}-{secrets.token_hex(8)}"
-            self._storage.put_parts(name, self.path, size)
-            self._uploaded = name
-        self._storage.copy(self._uploaded, self._name)
+            part = f"{STAGING}/{socket.gethostname()[:64]}-{os.getpid()}-{secrets.token_hex(8)}"
+            self._storage.put_parts(part, self.path, size)
+            self._uploaded = part
+        self._storage.copy(self._uploaded, final)
 
     def replace(self, only_if: ObjectInfo | None = None) -> None:
         size = self._size()

@@ -161,8 +161,8 @@ class Retrying:
     def refuses(self, name: str) -> str | None:
         return self._storage.refuses(name)
 
-    def hold(self, name: str) -> AbstractContextManager[None]:
-        return self._storage.hold(name)
+    def hold(self, name: str, *, shared: bool = False) -> AbstractContextManager[None]:
+        return self._storage.hold(name, shared=shared)
 
 
 class _RetryingStaged:
@@ -177,31 +177,32 @@ class _RetryingStaged:
         self._staged = storage.stage(name)
         self.path = self._staged.path
 
-    def publish(self) -> None:
-        self._commit(self._staged.publish)
+    def publish(self, name: str | None = None) -> None:
+        self._commit(lambda: self._staged.publish(name), name or self._name)
 
     def replace(self, only_if: ObjectInfo | None = None) -> None:
         if only_if is None:
             self._patience.call(self._staged.replace)
         else:
-            self._commit(lambda: self._staged.replace(only_if), replaces=only_if)
+            self._commit(lambda: self._staged.replace(only_if), self._name, only_if)
 
-    def _commit(self, act: Callable[[], None], replaces: ObjectInfo | None = None) -> None:
+    def _commit(
+        self, act: Callable[[], None], name: str, replaces: ObjectInfo | None = None
+    ) -> None:
         try:
-            self._patience.commit(act, lambda: self._is_done(replaces))
+            self._patience.commit(act, lambda: self._is_done(name, replaces))
         except AlreadyExistsError as error:
-            address = f"{self._storage.url}/{self._name}"
-            raise error.with_path(address) from error.__cause__
+            raise error.with_path(f"{self._storage.url}/{name}") from error.__cause__
 
-    def _is_done(self, replaces: ObjectInfo | None) -> bool | None:
+    def _is_done(self, name: str, replaces: ObjectInfo | None) -> bool | None:
         """Whether the object is the staged file; None if it is what it was before."""
         try:
-            there = self._storage.info(self._name)
+            there = self._storage.info(name)
             if replaces is not None and there.same_version(replaces):
                 return None
             if there.size != self.path.stat().st_size:
                 return False
-            with self._storage.open_input(self._name) as theirs, self.path.open("rb") as ours:
+            with self._storage.open_input(name) as theirs, self.path.open("rb") as ours:
                 while chunk := ours.read(_CHUNK):
                     if theirs.read(len(chunk)) != chunk:
                         return False
