@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Self
 import pyarrow as pa
 
 from pipeline.errors import AlreadyExistsError, NotFoundError, StorageError, UsageError
-from pipeline.storage.base import ObjectInfo, checked_name, is_hidden
+from pipeline.storage.base import ObjectInfo, checked_name, fault_of, is_hidden
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 STAGING = "_shardscore/staging"
 LOCKS = "_shardscore/locks"
+
+_NAME_MAX = 255
+_PATH_MAX = 4096
 
 _HINTS = {
     errno.ENOSPC: "make room on the disk, then run again: it continues where it stopped",
@@ -181,6 +184,18 @@ class LocalStorage:
                         removed += 1
         return removed
 
+    def refuses(self, name: str) -> str | None:
+        fault = fault_of(name)
+        if fault is not None:
+            return fault
+        longest = max(len(os.fsencode(part)) for part in name.split("/"))
+        if longest > _NAME_MAX:
+            return f"a part of it has {longest} bytes, and a disk holds {_NAME_MAX} at most"
+        whole = len(os.fsencode(self._root / name))
+        if whole >= _PATH_MAX:  # which counts the byte that ends it
+            return f"its path has {whole} bytes, and a disk holds {_PATH_MAX - 1} at most"
+        return None
+
     def path_of(self, name: str) -> Path:
         """Where an object lies."""
         return self._root / checked_name(name)
@@ -214,10 +229,8 @@ class LocalStaged:
         with translated(self._final):
             os.fsync(self._lock)
             _make_folders(self._final.parent)
-            if only_if is not None and not _is_still(self._final, only_if):
-                raise AlreadyExistsError(
-                    "something else was put there meanwhile", path=str(self._final)
-                )
+            if only_if is not None:
+                _refuse_other(self._final, only_if)
             self.path.replace(self._final)
             _sync_folder(self._final.parent)
 
@@ -245,14 +258,6 @@ def _link(staged: Path, final: Path) -> None:
                 raise
         else:
             return
-
-
-def _is_still(path: Path, info: ObjectInfo) -> bool:
-    try:
-        stat = path.stat()
-    except FileNotFoundError:
-        return False
-    return (stat.st_size, stat.st_mtime_ns) == (info.size, info.mtime_ns)
 
 
 def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
@@ -296,6 +301,16 @@ def _size_and_mtime(entry: os.DirEntry[str]) -> tuple[int, int]:
             raise
         stat = entry.stat(follow_symlinks=False)
     return stat.st_size, stat.st_mtime_ns
+
+
+def _refuse_other(path: Path, expected: ObjectInfo) -> None:
+    """Raises AlreadyExistsError unless a file is still as it was listed."""
+    try:
+        stat = path.stat()
+    except FileNotFoundError as error:
+        raise AlreadyExistsError("it was removed meanwhile", path=str(path)) from error
+    if (stat.st_size, stat.st_mtime_ns) != (expected.size, expected.mtime_ns):
+        raise AlreadyExistsError("it was changed meanwhile", path=str(path))
 
 
 def _locked_file(folder: Path) -> tuple[Path, int]:

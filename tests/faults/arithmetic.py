@@ -80,7 +80,7 @@ def install() -> None:
 
 
 if __name__ == "__main__":
-    from jobs.cli import main
+    from jobs.cli import run
 
     install()
-    main()
+    run()
