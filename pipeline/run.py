@@ -20,6 +20,7 @@ from collections import deque
 from contextlib import closing, nullcontext, suppress
 from typing import TYPE_CHECKING
 
+from pipeline import manifest
 from pipeline.errors import (
     DataError,
     ScoringError,
@@ -87,6 +88,9 @@ def score(job: Job, observer: Observer, stop: Stop, *, fail_fast: bool = False) 
         run.shard_failed(failed)
     if surveyed.rewritten_note:
         observer.event("rewritten", surveyed.rewritten_note, level="warning")
+    if surveyed.idle and surveyed.record is not None and not run.failures:
+        with suppress(StorageError):
+            _vouch(surveyed, surveyed.record.identity.fingerprint, run)
     if surveyed.idle or (fail_fast and run.failures):
         return run.close()
     prepared = _prepared(surveyed, run, stop)
@@ -94,11 +98,18 @@ def score(job: Job, observer: Observer, stop: Stop, *, fail_fast: bool = False) 
         return run.close()
     try:
         run_plan(prepared, surveyed, run, stop, fail_fast=fail_fast)
+        if not run.failures:
+            _vouch(surveyed, prepared.identity.fingerprint, run)
     except ShardscoreError as error:
         return run.close(error)
     finally:
         observer.end()
     return run.close()
+
+
+def _vouch(surveyed: Survey, fingerprint: str, run: Run) -> None:
+    planned = (shard.identity for shard in surveyed.found.shards)
+    manifest.complete(surveyed.output, fingerprint, run.plan_id, planned)
 
 
 def _prepared(surveyed: Survey, run: Run, stop: Stop) -> Prepared | None:
@@ -113,6 +124,7 @@ def _prepared(surveyed: Survey, run: Run, stop: Stop) -> Prepared | None:
         return None
     surveyed.output.sweep()
     run.claimed(prepared, begin(surveyed, prepared))
+    manifest.withdraw(surveyed.output)
     run.observer.event("probe", prepared.proof.note)
     for note in prepared.notes:
         run.observer.event("binding", note, level="warning")
