@@ -1,8 +1,7 @@
 """Order: the columns that travelled along, against those of the input, row for row.
 
 Where columns were kept, they prove that no row was lost, doubled or moved. Both sides are streamed
-in small pieces, so memory is set by the piece, never by the shard. Values are compared bit by bit:
-a NaN equals itself.
+in small pieces, so memory is set by the piece, never by the shard. A NaN equals itself.
 """
 
 from __future__ import annotations
