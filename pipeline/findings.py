@@ -75,7 +75,7 @@ def _of_counts(file: FileFacts, note: Provenance) -> Iterator[Finding]:
         wanted = f"{counts.rows_in:,} rows in"
         yield Finding(file.name, "rows unaccounted for", wanted, f"{outcomes:,} outcomes", RESCORE)
     if note.input.get("rows") != counts.rows_in:
-        wanted = f"{note.input.get('rows'):,} rows of the shard"
+        wanted = f"{note.input.get('rows')} rows of the shard"
         yield Finding(file.name, "rows left out", wanted, f"{counts.rows_in:,} rows in", RESCORE)
     if file.rows != counts.scored + counts.null_scored:
         wanted = f"{counts.scored + counts.null_scored:,} rows"

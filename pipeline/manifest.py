@@ -100,7 +100,7 @@ def vouched(output: Storage) -> str | None:
     try:
         line, manifest = output.read(SUCCESS), output.read(MANIFEST)
         plan_id = str(json.loads(line)["plan_id"])
-    except (NotFoundError, ValueError, KeyError, TypeError):
+    except (NotFoundError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return plan_id if line == success(plan_id, manifest) else None
 
@@ -171,7 +171,7 @@ def differences(stored: bytes, expected: bytes) -> dict[str, tuple[str, str]] | 
     try:
         was, now = json.loads(stored), json.loads(expected)
         listed = {entry["name"]: entry for entry in was.pop("shards")}
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     there = {entry["name"]: entry for entry in now.pop("shards")}
     told = {name: _told(listed.get(name), there.get(name)) for name in listed.keys() | there.keys()}

@@ -91,5 +91,5 @@ def _of_success(
 def _plan_id(line: bytes | None) -> str | None:
     try:
         return None if line is None else str(json.loads(line)["plan_id"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None

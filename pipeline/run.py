@@ -29,6 +29,7 @@ from pipeline.errors import (
     StorageError,
 )
 from pipeline.ledger import freeze_plan
+from pipeline.plan import listing, plan_id
 from pipeline.records import FailedShard, Outcome, RunReport, WorkUnit
 from pipeline.run_state import Run
 from pipeline.survey import Survey, survey
@@ -36,7 +37,7 @@ from pipeline.survey import Survey, survey
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
-    from pipeline.job import Job
+    from pipeline.job import Job, JobIdentity
     from pipeline.prepare import Prepared
     from pipeline.progress import Observer
     from pipeline.records import Batch, Shard
@@ -88,28 +89,34 @@ def score(job: Job, observer: Observer, stop: Stop, *, fail_fast: bool = False) 
         run.shard_failed(failed)
     if surveyed.rewritten_note:
         observer.event("rewritten", surveyed.rewritten_note, level="warning")
-    if surveyed.idle and surveyed.record is not None and not run.failures:
-        with suppress(StorageError):
-            _vouch(surveyed, surveyed.record.identity.fingerprint, run)
-    if surveyed.idle or (fail_fast and run.failures):
+    if surveyed.idle:
+        return _end(surveyed, surveyed.record.identity if surveyed.record else None, run)
+    if fail_fast and run.failures:
         return run.close()
     prepared = _prepared(surveyed, run, stop)
     if prepared is None or (fail_fast and run.failures):
         return run.close()
     try:
         run_plan(prepared, surveyed, run, stop, fail_fast=fail_fast)
-        if not run.failures:
-            _vouch(surveyed, prepared.identity.fingerprint, run)
     except ShardscoreError as error:
         return run.close(error)
     finally:
         observer.end()
+    return _end(surveyed, prepared.identity, run)
+
+
+def _end(surveyed: Survey, identity: JobIdentity | None, run: Run) -> RunReport:
+    """Ends a run that has come to its end: an output that is complete is marked so."""
+    if run.failures or identity is None:
+        return run.close()
+    shards = surveyed.found.shards
+    name = plan_id(listing(shards))  # also where an output that can only be read has kept no plan
+    try:
+        planned = (shard.identity for shard in shards)
+        manifest.complete(surveyed.output, identity.fingerprint, name, planned)
+    except ShardscoreError as error:
+        return run.close(error)
     return run.close()
-
-
-def _vouch(surveyed: Survey, fingerprint: str, run: Run) -> None:
-    planned = (shard.identity for shard in surveyed.found.shards)
-    manifest.complete(surveyed.output, fingerprint, run.plan_id, planned)
 
 
 def _prepared(surveyed: Survey, run: Run, stop: Stop) -> Prepared | None:

@@ -65,11 +65,6 @@ class Run:
         )
 
     @property
-    def plan_id(self) -> str:
-        """The frozen plan of the run; empty until there is one."""
-        return self._report.plan_id
-
-    @property
     def failures(self) -> int:
         """Shards that failed so far."""
         return sum(outcome.status == "failed" for outcome in self._outcomes)

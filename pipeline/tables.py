@@ -118,8 +118,8 @@ def status_text(document: dict[str, Any]) -> str:
             lines["  failed"] = f"{len(failed):,} shards in all; see --json"
         if last["error"]:
             lines["  ended by"] = last["error"]["message"]
-    lines["complete"] = "yes" if document["complete"] else "no"
     lines["_SUCCESS"] = "there" if document["success"] else "not there"
+    lines["complete"] = "yes" if document["complete"] else "no"
     return aligned(lines)
 
 

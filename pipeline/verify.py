@@ -110,7 +110,7 @@ def _told_by_files(proof: Proof) -> str:
 def _planned(proof: Proof, last: dict[str, Any] | None) -> dict[str, dict[str, Any]]:
     """The shards of the latest run's plan, or of all plans: name → identity."""
     known = proof.inventory.plans
-    wanted = last["plan_id"] if last else ""
+    wanted = (last or {}).get("plan_id", "")
     ids = [wanted] if wanted in known else known
     if not known or (wanted and wanted not in known):
         name = f"{ledger.PLANS}/{wanted or '…'}.json"

@@ -160,13 +160,52 @@ def test_marks_that_were_lost_are_written_by_score_and_by_repair(
         assert [path.read_bytes() for path in marks] == before
 
 
+@pytest.mark.parametrize("name", ["_MANIFEST.json", "_SUCCESS"])
+def test_marks_that_cannot_be_written_are_74_and_the_next_run_writes_them(
+    name: str, score: Any, cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipeline.errors import StorageError
+    from pipeline.storage import LocalStorage
+
+    replace = LocalStorage.replace
+
+    def full(self: LocalStorage, wanted: str, data: bytes) -> None:
+        if wanted == name:
+            raise StorageError("storage failed: No space left on device", path=wanted)
+        replace(self, wanted, data)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LocalStorage, "replace", full)
+        for _ in range(2):  # the second run finds nothing else to do
+            done = score()
+            assert done.code == 74
+            assert name in done.err
+            assert not (tmp_path / "out" / "_SUCCESS").exists()
+    assert score().code == 0
+    assert verify(cli, tmp_path, "--json").document["success"] is True
+
+
+def test_a_published_file_that_lost_its_dead_letters_ends_in_65_and_no_success(
+    score: Any, cli: Any, bad_lake: Path, tmp_path: Path
+) -> None:
+    assert score(**{"on-bad-row": "quarantine"}).code == 0
+    (tmp_path / "out/_shardscore/quarantine/2.parquet").unlink()
+    (tmp_path / "out/_SUCCESS").unlink()
+    done = score(**{"on-bad-row": "quarantine"})
+    assert done.code == 65
+    assert "no dead-letter file" in done.err
+    assert not (tmp_path / "out/_SUCCESS").exists()
+
+
 def test_a_file_that_another_program_wrote_with_our_note_is_65(
     score: Any, cli: Any, tmp_path: Path
 ) -> None:
     assert score().code == 0
     path = tmp_path / "out" / "2.parquet"
     note = {b"shardscore": pq.read_metadata(path).metadata[b"shardscore"]}
-    pq.write_table(pq.read_table(path).take(range(9, -1, -1)).replace_schema_metadata(note), path)
+    pq.write_table(
+        pq.read_table(path).take(list(range(9, -1, -1))).replace_schema_metadata(note), path
+    )
     done = verify(cli, tmp_path, "--json")
     assert done.code == 65
     found = {(row["file"], row["what"]) for row in done.document["wrong"]}

@@ -153,7 +153,9 @@ def test_the_manifest_is_written_before_success(monkeypatch: pytest.MonkeyPatch)
     assert manifest.vouched(storage) is None
 
 
-@pytest.mark.parametrize("line", [b"", b"[]", b"5", b"{}", b"\xff", b'{"plan_id": "x"}'])
+@pytest.mark.parametrize(
+    "line", [b"", b"[]", b"5", b"{}", b"\xff", b'{"plan_id": "x"}', b"[" * 9999]
+)
 def test_a_success_that_vouches_for_nothing(line: bytes) -> None:
     storage = MemoryStorage()
     storage.create("_MANIFEST.json", b"{}")
@@ -161,7 +163,9 @@ def test_a_success_that_vouches_for_nothing(line: bytes) -> None:
     assert manifest.vouched(storage) is None
 
 
-@pytest.mark.parametrize("data", [b"", b"\xff", b"[]", b"{}", b'{"shards": [1]}', b'{"shards": 5}'])
+@pytest.mark.parametrize(
+    "data", [b"", b"\xff", b"[]", b"{}", b'{"shards": [1]}', b'{"shards": 5}', b"[" * 9999]
+)
 def test_what_is_no_manifest_is_told_from_one_that_differs(data: bytes, tmp_path: Path) -> None:
     expected = (finished(tmp_path).out / "_MANIFEST.json").read_bytes()
     assert manifest.differences(data, expected) is None

@@ -137,8 +137,8 @@ def test_a_status_shows_the_shards_in_progress_and_whether_success_is_there() ->
         "in progress: 2 shards, 1,234 rows saved in checkpoints\n"
         "  shard 1:   a\\x1b.parquet: 34 rows\n"
         "  shard 2:   b.parquet: 1,200 rows\n"
-        "complete:    no\n"
-        "_SUCCESS:    not there"
+        "_SUCCESS:    not there\n"
+        "complete:    no"
     )
 
 
