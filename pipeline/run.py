@@ -19,7 +19,7 @@ from contextlib import ExitStack, nullcontext, suppress
 from typing import TYPE_CHECKING
 
 from pipeline import checkpoints
-from pipeline.errors import ShardscoreError, StorageError
+from pipeline.errors import BusyError, ShardscoreError, StorageError
 from pipeline.ledger import freeze_plan
 from pipeline.run_state import Run
 from pipeline.survey import Survey, survey
@@ -50,7 +50,9 @@ def score(job: Job, observer: Observer, stop: Stop, *, fail_fast: bool = False) 
     """
     surveyed = survey(job)
     with ExitStack() as claims:
-        if not surveyed.idle:
+        if surveyed.idle:
+            _tidy(surveyed)
+        else:
             _claim(surveyed, claims)
         return _run(surveyed, observer, stop, fail_fast=fail_fast)
 
@@ -65,6 +67,22 @@ def _claim(surveyed: Survey, claims: ExitStack) -> None:
     claims.enter_context(surveyed.output.hold("run.lock", shared=index is not None))
     if index is not None:
         claims.enter_context(surveyed.output.hold(f"index-{index}.lock"))
+
+
+def _tidy(surveyed: Survey) -> None:
+    """Takes away what a run left behind that died after it had published its last shard.
+
+    With nothing to score, that is no reason to fail: the output may be one that can only be read.
+    """
+    with suppress(StorageError, BusyError), ExitStack() as claims:
+        if surveyed.record is not None:
+            _claim(surveyed, claims)
+            _sweep(surveyed)
+
+
+def _sweep(surveyed: Survey) -> None:
+    surveyed.output.sweep()
+    checkpoints.sweep(surveyed.output, {shard.name for shard in surveyed.standing.done})
 
 
 def _run(surveyed: Survey, observer: Observer, stop: Stop, *, fail_fast: bool) -> RunReport:
@@ -101,8 +119,7 @@ def _prepared(surveyed: Survey, run: Run, stop: Stop) -> Prepared | None:
     stop.heed()
     if prepared is None:
         return None
-    surveyed.output.sweep()
-    checkpoints.sweep(surveyed.output, {shard.name for shard in surveyed.standing.done})
+    _sweep(surveyed)
     run.claimed(prepared, begin(surveyed, prepared))
     run.observer.event("probe", prepared.proof.note)
     for note in prepared.notes:
