@@ -28,6 +28,7 @@ from pipeline.errors import (
 )
 from pipeline.footer import parquet_errors, read_footer
 from pipeline.records import FailedShard, Shard
+from pipeline.soundness import check_footer
 from pipeline.storage import storage_at
 from pipeline.storage.base import is_hidden
 from pipeline.storage.local import translated
@@ -225,6 +226,7 @@ def _described(file: _Found) -> Shard | FailedShard:
             )
         metadata, digest = read_footer(storage_at(file.root), file.key)
         with parquet_errors(path):
+            check_footer(metadata, path)
             schema = _without_views(metadata.schema.to_arrow_schema().remove_metadata())
     except NotFoundError:
         gone = ChangedInputError(

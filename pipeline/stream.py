@@ -25,9 +25,10 @@ from pipeline.errors import (
     ScoringError,
 )
 from pipeline.extract import extract
-from pipeline.footer import corrupt, parquet_errors
+from pipeline.footer import corrupt, footer_bytes, parquet_errors, thrift_limits
 from pipeline.records import Batch
 from pipeline.runtime import tensorflow
+from pipeline.soundness import RowGroupChecks
 from pipeline.storage import storage_at
 
 if TYPE_CHECKING:
@@ -100,17 +101,35 @@ def _record_batches(shard: Shard, columns: list[str], batch_size: int) -> Iterat
     storage = storage_at(shard.root)
     with parquet_errors(shard.path), _opened(storage, shard) as file:
         _refuse_swapped(storage, shard)
+        footer = footer_bytes(file, shard.path)
         # The defaults read ahead whole row groups: forty times the memory, and slower.
-        with pq.ParquetFile(file, pre_buffer=False, buffer_size=_READ_BUFFER) as parquet:
+        with pq.ParquetFile(
+            file,
+            pre_buffer=False,
+            buffer_size=_READ_BUFFER,
+            page_checksum_verification=True,
+            **thrift_limits(footer),
+        ) as parquet:
             _refuse_other_rows(parquet.metadata, shard)
+            checks = RowGroupChecks(
+                file,
+                footer,
+                parquet.metadata,
+                columns,
+                walk_pages=isinstance(file, pa.OSFile),
+                path=shard.path,
+            )
             parts: deque[pa.RecordBatch] = deque()
-            waiting = 0
+            read = waiting = 0
+            checks.up_to(batch_size)
             for part in parquet.iter_batches(batch_size, columns=columns, use_threads=False):
                 parts.append(_in_order(part, columns, shard))
                 waiting += part.num_rows
                 while waiting > batch_size:
                     yield _taken(parts, batch_size)
                     waiting -= batch_size
+                read += part.num_rows
+                checks.up_to(read + batch_size)  # the reader is a batch ahead at most
             # Before the last batch is handed on, so that no swapped shard is ever complete.
             _refuse_swapped(storage, shard)
             if waiting:
