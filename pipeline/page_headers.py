@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pipeline.thrift import EndOfDataError, Struct, ThriftError, read_struct, read_varint
+from pipeline.compact import EndOfDataError, Struct, ThriftError, read_struct, read_varint
 
 if TYPE_CHECKING:
     import pyarrow as pa

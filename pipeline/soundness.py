@@ -29,7 +29,7 @@ import pyarrow.types as pt
 
 from pipeline.footer import corrupt
 from pipeline.page_headers import Chunk, PageError, check_pages
-from pipeline.thrift import Struct, ThriftError, elements
+from pipeline.compact import Struct, ThriftError, elements
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
