@@ -24,7 +24,7 @@ from pipeline.errors import NoInputError, ShardscoreError, StoppedError
 if TYPE_CHECKING:
     from types import FrameType
 
-    from pipeline.run import Stop
+    from pipeline.stop import Stop
 
 _EPILOG = (
     "Options are variables too: SHARDSCORE_BATCH_SIZE for --batch-size. Those that describe the "
@@ -58,6 +58,10 @@ def score(
     small_shard_rows: opt.SmallShardRows = None,
     method: opt.Method = None,
     on_bad_row: opt.OnBadRow = None,
+    checkpoint_every: opt.CheckpointEvery = None,
+    rescore_changed: opt.RescoreChanged = None,
+    shard_index: opt.ShardIndex = None,
+    shard_count: opt.ShardCount = None,
     fail_fast: opt.FailFast = False,
     log_format: opt.LogFormat = "auto",
     quiet: opt.Quiet = False,
@@ -71,8 +75,8 @@ def score(
     from pipeline import report as reports
     from pipeline import tables
     from pipeline.progress import observer_for
-    from pipeline.run import Stop
     from pipeline.run import score as run_score
+    from pipeline.stop import Stop
 
     job = job_from(_given(locals()), config)
     observer = observer_for(log_format, quiet=quiet)
@@ -108,6 +112,9 @@ def plan(
     small_shard_rows: opt.SmallShardRows = None,
     method: opt.Method = None,
     on_bad_row: opt.OnBadRow = None,
+    rescore_changed: opt.RescoreChanged = None,
+    shard_index: opt.ShardIndex = None,
+    shard_count: opt.ShardCount = None,
     with_model: Annotated[
         bool,
         typer.Option(

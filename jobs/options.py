@@ -127,6 +127,47 @@ OnBadRow = Annotated[
         "null predictions, or move it to the dead-letter file.",
     ),
 ]
+CheckpointEvery = Annotated[
+    float | None,
+    typer.Option(
+        envvar="SHARDSCORE_CHECKPOINT_EVERY",
+        show_envvar=False,
+        metavar="SECONDS",
+        min=0,
+        help="Save the progress inside a big shard this often. Default: 30; 0: at each batch.",
+    ),
+]
+RescoreChanged = Annotated[
+    bool | None,
+    typer.Option(
+        "--rescore-changed",
+        envvar="SHARDSCORE_RESCORE_CHANGED",
+        show_envvar=False,
+        help="Score shards again that have changed since they were scored, and put the new file "
+        "in the place of the old one.",
+    ),
+]
+ShardIndex = Annotated[
+    int | None,
+    typer.Option(
+        envvar=["SHARDSCORE_SHARD_INDEX", "JOB_COMPLETION_INDEX"],
+        show_envvar=False,
+        metavar="I",
+        min=0,
+        help="Score the share with this number alone, from 0; in a Kubernetes Indexed Job it is "
+        "the pod's index.",
+    ),
+]
+ShardCount = Annotated[
+    int | None,
+    typer.Option(
+        envvar="SHARDSCORE_SHARD_COUNT",
+        show_envvar=False,
+        metavar="N",
+        min=1,
+        help="How many shares there are, alike in rows.",
+    ),
+]
 LogFormat = Annotated[
     Literal["auto", "text", "json"],
     typer.Option(

@@ -1,10 +1,13 @@
-"""Reading Thrift's compact protocol, in which Parquet writes its footer and its page headers.
+"""Reading Thrift's compact protocol quickly and piecemeal: page headers, and row groups in a footer.
 
-pyarrow reads it too, but shows of page headers nothing, and its accessors of column chunks end the
-interpreter when the footer is damaged. Values are plain: integers and floats, bytes, lists, structs
-as dicts by field number. Nothing is believed: the data may be anything.
+Where `pipeline.thrift` reads a whole footer so that it can be written back, this reads one struct
+from the start of some data, or a list's structs one by one, into plain dicts by field number, in
+half the time: it is done for each page. Nothing is believed: the data may be anything.
 
-The protocol: https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md
+pyarrow shows nothing of page headers, and its accessors of column chunks end the interpreter when
+the footer is damaged.
+
+Source: Apache Thrift, `doc/specs/thrift-compact-protocol.md`.
 """
 
 from __future__ import annotations

@@ -12,7 +12,9 @@
     ├── OutputMismatchError   the output belongs to another job
     ├── StorageError          reading or writing failed; trying again may help
     │   ├── NotFoundError
-    │   └── AlreadyExistsError    create-if-absent found something there
+    │   ├── AlreadyExistsError    create-if-absent found something there
+    │   └── CheckpointError       a checkpoint is damaged or gone; the shard begins again
+    ├── BusyError             another run is at work on the output
     ├── StoppedError          asked to stop; there is work left
     └── ConfigError           the job's configuration is wrong
         └── ModelError            the model is missing, unreadable, refused or inconsistent
@@ -168,6 +170,14 @@ class NotFoundError(StorageError):
 
 class AlreadyExistsError(StorageError):
     """Create-if-absent found something under the name."""
+
+
+class CheckpointError(StorageError):
+    """A checkpoint that is needed is damaged or gone. The shard begins again in the next run."""
+
+
+class BusyError(ShardscoreError):
+    """Another run is at work on the output; it, or a later run, does what is left."""
 
 
 class StoppedError(ShardscoreError):

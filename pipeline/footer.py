@@ -2,7 +2,8 @@
 
 Owns two things: reading a file's footer with one small read and a digest of its bytes, and
 `Provenance`, the note by which a published file proves whose it is. A published file is the
-commit, so this note is the ledger: which job, which input, how many rows went where.
+commit, so this note is the ledger: which job, which input, how many rows went where. It holds a
+digest of the data before the footer, so that a file can be proved whole without its input.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import xxhash
 from pydantic import TypeAdapter, ValidationError
 
 from pipeline.errors import ContractError, CorruptShardError, StorageError
@@ -23,12 +25,14 @@ from pipeline.records import RowCounts  # noqa: TC001 - pydantic reads it at run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from pipeline.storage import Storage
 
 PROVENANCE_KEY = b"shardscore"
 _TAIL = 64 * 1024
 _PAGE_HEADER = 16 << 20  # Arrow takes none that is larger
+_CHUNK = 1 << 20
 _MAGIC = b"PAR1"
 
 
@@ -44,6 +48,7 @@ class Provenance:
         counts: Where its rows went.
         method: Keras' method that scored it.
         batch_size: Rows a batch.
+        data_xxh3: XXH3-128, in 32 hex digits, of the file's bytes before its footer.
         format: Version of the note.
     """
 
@@ -54,6 +59,7 @@ class Provenance:
     counts: RowCounts
     method: str
     batch_size: int
+    data_xxh3: str
     format: int = 1
 
     def encoded(self) -> dict[bytes, bytes]:
@@ -132,10 +138,14 @@ def read_footer(storage: Storage, name: str) -> tuple[pq.FileMetaData, str]:
 
 
 def footer_bytes(file: pa.NativeFile, path: str) -> bytes:
-    """The bytes of a Parquet file's footer.
+    """A Parquet file's footer: what lies between its last row group and the footer's length.
+
+    Args:
+        file: The file.
+        path: Its address, for messages.
 
     Raises:
-        CorruptShardError: The file does not end like one.
+        CorruptShardError: The end of the file does not say where the footer begins.
     """
     size = file.size()
     if size < 12:
@@ -163,6 +173,49 @@ def thrift_limits(footer: bytes) -> dict[str, int]:
         "thrift_container_size_limit": max(1, len(footer)),
         "thrift_string_size_limit": max(len(footer), _PAGE_HEADER),
     }
+
+
+def data_digest(storage: Storage, name: str) -> str:
+    """XXH3-128 of a Parquet file's bytes before its footer; the file is read once, in pieces.
+
+    Raises:
+        CorruptShardError: The end of the file does not say where the footer begins.
+        NotFoundError: There is no such file.
+        StorageError: It could not be read.
+    """
+    path = f"{storage.url}/{name}"
+    with parquet_errors(path), storage.open_input(name) as file:
+        size = file.size()
+        if size < 12:
+            raise corrupt(path, f"{size} bytes, less than any Parquet file has")
+        file.seek(size - 8)
+        length, magic = struct.unpack("<I4s", file.read(8))
+        if magic != _MAGIC or length + 12 > size:
+            raise corrupt(path, f"a footer of {length} bytes and {magic!r} in a file of {size}")
+        file.seek(0)
+        return _digest(file, size - 8 - length, path)
+
+
+def unclosed_digest(path: Path) -> str:
+    """XXH3-128 of a local file as it stands.
+
+    Of a file that pyarrow writes, when all row groups are in it and it is not closed yet, this is
+    the `data_digest` that it will have: without a page index only the footer follows.
+    """
+    with pa.OSFile(str(path), "rb") as file:
+        return _digest(file, file.size(), str(path))
+
+
+def _digest(file: pa.NativeFile, stop: int, path: str) -> str:
+    hasher = xxhash.xxh3_128()
+    left = stop
+    while left:
+        chunk = file.read(min(left, _CHUNK))
+        if not chunk:
+            raise corrupt(path, f"the file ends {left} bytes early: it was cut meanwhile")
+        hasher.update(chunk)
+        left -= len(chunk)
+    return hasher.hexdigest()
 
 
 def _first_line(error: BaseException) -> str:

@@ -48,6 +48,10 @@ class Job(BaseModel):
             size; 0: never.
         method: Which of Keras' prediction methods streams.
         on_bad_row: What happens to a row that cannot be scored.
+        rescore_changed: Whether a shard that has changed since it was published is scored anew.
+        checkpoint_every: Seconds between two checkpoints of a big shard; 0: at each batch.
+        shard_index: Which share of the shards to score, from 0; None: all of them.
+        shard_count: How many shares there are.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
@@ -64,6 +68,21 @@ class Job(BaseModel):
     small_shard_rows: Annotated[int, Field(ge=0, strict=True)] | None = None
     method: MethodChoice = "auto"
     on_bad_row: BadRowPolicy = "fail"
+    rescore_changed: bool = False
+    checkpoint_every: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 30.0
+    shard_index: Annotated[int, Field(ge=0, strict=True)] | None = None
+    shard_count: Annotated[int, Field(ge=1, strict=True)] | None = None
+
+    @model_validator(mode="after")
+    def _a_share_of_how_many(self) -> Self:
+        index, count = self.shard_index, self.shard_count
+        if (index is None) != (count is None):
+            raise ValueError("shard_index and shard_count go together")
+        if index is not None and count is not None and index >= count:
+            raise ValueError(
+                f"shard_index counts from 0: with {count} shares the last is {count - 1}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _one_way_to_bind(self) -> Self:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from pipeline.records import Shard
-    from pipeline.storage import Storage
+    from pipeline.storage import ObjectInfo, Storage
 
 RUN = "_shardscore/run.json"
 PLANS = "_shardscore/plans"
@@ -86,9 +86,9 @@ def _label(field: str) -> str:
     return labels.get(field, field)
 
 
-def published(output: Storage) -> dict[str, int]:
-    """Published files and their mtimes in ns, from a listing alone."""
-    return {info.name: info.mtime_ns for info in output.list() if not is_hidden(info.name)}
+def published(output: Storage) -> dict[str, ObjectInfo]:
+    """Published files by name, from a listing alone."""
+    return {info.name: info for info in output.list() if not is_hidden(info.name)}
 
 
 def notes(output: Storage, names: Iterable[str]) -> dict[str, Provenance | None]:

@@ -31,6 +31,7 @@ _DATA_HEADER, _DATA_V2_HEADER = 5, 8
 _VALUES = 1
 _V2_NULLS, _V2_ROWS, _V2_DEFINITION_BYTES, _V2_REPETITION_BYTES = 2, 3, 5, 6
 
+
 class PageError(Exception):
     """The pages of a column chunk are not what the footer says."""
 
@@ -103,9 +104,7 @@ def check_pages(file: pa.NativeFile, chunk: Chunk) -> None:
         raise PageError(f"pages of {rows} rows; the footer says {chunk.rows}")
 
 
-def _checked_v2(
-    file: pa.NativeFile, body: int, packed: int, header: Struct, chunk: Chunk
-) -> int:
+def _checked_v2(file: pa.NativeFile, body: int, packed: int, header: Struct, chunk: Chunk) -> int:
     """The rows of a page of the second version, whose levels lie unpacked before its values."""
     fields = (_V2_NULLS, _V2_ROWS, _V2_DEFINITION_BYTES, _V2_REPETITION_BYTES)
     numbers = [header.get(field) for field in fields]

@@ -6,7 +6,9 @@ No function here touches a file, a clock or a model; each is a function from rec
 from __future__ import annotations
 
 import hashlib
+import heapq
 import json
+import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,7 +16,7 @@ from pipeline.errors import ChangedInputError, OutputMismatchError
 from pipeline.records import FailedShard, Shard, WorkUnit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from pipeline.footer import Provenance
 
@@ -34,11 +36,14 @@ class Standing:
         done: Published by this job from this very input.
         pending: Not published.
         changed: Published from a file that has changed since.
+        replaced: Names of the pending shards that are published from a file that has changed
+            since, and are to be scored again.
     """
 
     done: tuple[Shard, ...]
     pending: tuple[Shard, ...]
     changed: tuple[FailedShard, ...]
+    replaced: frozenset[str] = frozenset()
 
 
 def standing(
@@ -46,6 +51,8 @@ def standing(
     published: Mapping[str, Provenance | None],
     fingerprint: str,
     output: str,
+    *,
+    rescore: Callable[[Shard, Provenance], bool] = lambda _shard, _note: False,
 ) -> Standing:
     """Compares shards with what is published.
 
@@ -54,6 +61,8 @@ def standing(
         published: Final name → the note in that file's footer, None if it has none.
         fingerprint: The job's.
         output: The output's address, for messages.
+        rescore: Whether a shard that is published from a file that is not quite this one is to be
+            scored again.
 
     Raises:
         OutputMismatchError: A file under a final name was written by another job or program.
@@ -61,6 +70,7 @@ def standing(
     done: list[Shard] = []
     pending: list[Shard] = []
     changed: list[FailedShard] = []
+    replaced: set[str] = set()
     for shard in shards:
         if shard.name not in published:
             pending.append(shard)
@@ -69,11 +79,14 @@ def standing(
         path = f"{output}/{shard.name}"
         if note is None or note.fingerprint != fingerprint:
             raise foreign_output(path, note, fingerprint)
-        if note.input == shard.identity:
+        if rescore(shard, note):
+            pending.append(shard)
+            replaced.add(shard.name)
+        elif note.input == shard.identity:
             done.append(shard)
         else:
-            changed.append(FailedShard(shard.name, shard.path, changed_input(shard, note, path)))
-    return Standing(tuple(done), tuple(pending), tuple(changed))
+            changed.append(FailedShard(shard.name, shard.path, changed_input(shard, note)))
+    return Standing(tuple(done), tuple(pending), tuple(changed), frozenset(replaced))
 
 
 def foreign_output(path: str, note: Provenance | None, fingerprint: str) -> OutputMismatchError:
@@ -91,7 +104,7 @@ def foreign_output(path: str, note: Provenance | None, fingerprint: str) -> Outp
     )
 
 
-def changed_input(shard: Shard, note: Provenance, path: str) -> ChangedInputError:
+def changed_input(shard: Shard, note: Provenance) -> ChangedInputError:
     """The error for a shard that is no longer what its published file was made from."""
     was, now = note.input, shard.identity
     differing = [name for name in now if was.get(name) != now[name]]
@@ -100,8 +113,31 @@ def changed_input(shard: Shard, note: Provenance, path: str) -> ChangedInputErro
         path=shard.path,
         expected=", ".join(f"{name} {was.get(name)}" for name in differing),
         received=", ".join(f"{name} {now[name]}" for name in differing),
-        hint=f"restore the shard, or remove {path} to have it scored again",
+        hint="restore the shard, or have it scored again with --rescore-changed",
     )
+
+
+def share(shards: Sequence[Shard], index: int, count: int) -> tuple[Shard, ...]:
+    """The shards of one of `count` shares, in order.
+
+    The shares are a partition of the shards, alike in rows: from the biggest to the smallest, each
+    shard goes to the share that has the fewest rows. They depend on the shards alone, never on
+    what is published by now.
+    """
+    loads = [(0, share) for share in range(count)]
+    ours: set[str] = set()
+    for shard in sorted(shards, key=lambda shard: (-shard.rows, shard.name)):
+        rows, least = loads[0]
+        # An empty shard must not make all of them go to one share.
+        heapq.heapreplace(loads, (rows + max(1, shard.rows), least))
+        if least == index:
+            ours.add(shard.name)
+    return tuple(shard for shard in shards if shard.name in ours)
+
+
+def share_of_unreadable(name: str, count: int) -> int:
+    """Which share reports a file that cannot be read: its rows are not known."""
+    return zlib.crc32(name.encode("utf-8", "surrogateescape")) % count
 
 
 def work_units(

@@ -38,7 +38,7 @@ def plan(job: Job, *, with_model: bool) -> tuple[dict[str, Any], list[FailedShar
     """
     surveyed = survey(job)
     at = surveyed.standing
-    failed = [*surveyed.found.failed, *at.changed]
+    failed = [*surveyed.unreadable, *at.changed]
     document: dict[str, Any] = {
         "format": 1,
         "output": surveyed.output.url,

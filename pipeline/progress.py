@@ -59,11 +59,13 @@ class Lines:
         self._out = out
         self._as_json = as_json
         self._quiet = quiet
+        # Programs that read the log want more of it than people do.
+        self._hidden = {"debug", "info"} if quiet else set() if as_json else {"debug"}
         self._rows = self._shards = self._done_rows = self._done_shards = 0
         self._begun = self._last = time.monotonic()
 
     def event(self, name: str, text: str, **facts: Any) -> None:
-        if self._quiet and facts.get("level", "info") == "info":
+        if facts.get("level", "info") in self._hidden:
             return
         self._line(name, text, facts)
 
@@ -143,7 +145,10 @@ class Bar:
         self._shards = self._done_shards = 0
 
     def event(self, name: str, text: str, **facts: Any) -> None:  # noqa: ARG002 - the name is for machines
-        style = {"warning": "yellow", "error": "red"}.get(facts.get("level", "info"))
+        level = facts.get("level", "info")
+        if level == "debug":
+            return
+        style = {"warning": "yellow", "error": "red"}.get(level)
         self._console.print(text, style=style, markup=False)
 
     def begin(self, *, rows: int, shards: int) -> None:

@@ -8,19 +8,22 @@ publication is the commit; until then whatever has its name is a left-over and m
 
 from __future__ import annotations
 
-from contextlib import ExitStack, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from pipeline.row_groups import ROW_GROUP_BYTES, varying_bytes
-from pipeline.storage.local import translated
+from pipeline.errors import AlreadyExistsError, NotFoundError
+from pipeline.footer import Provenance, read_footer
+from pipeline.plan import changed_input, foreign_output
+from pipeline.segments import GroupedFile, Saved
 
 if TYPE_CHECKING:
-    from pipeline.footer import Provenance
+    from collections.abc import Callable, Mapping
+
+    from pipeline.checkpoints import Resumed
     from pipeline.records import Batch, Shard
-    from pipeline.storage import Staged, Storage
+    from pipeline.storage import ObjectInfo, Storage
 
 FOLDER = "_shardscore/quarantine"
 ROW_COLUMN = "quarantine_row"
@@ -32,7 +35,6 @@ _OURS = [
     pa.field(COLUMN_COLUMN, pa.string()),
     pa.field(REASON_COLUMN, pa.string()),
 ]
-_GROUP_ROWS = 8192
 
 
 def dead_letter_name(shard: str) -> str:
@@ -46,27 +48,34 @@ class DeadLetters:
     Args:
         output: Where to publish.
         shard: The shard.
+        resumed: How far an earlier run came with it.
     """
 
-    def __init__(self, output: Storage, shard: Shard) -> None:
+    def __init__(self, output: Storage, shard: Shard, resumed: Resumed) -> None:
         self._output = output
         self._shard = shard
-        self._path = f"{output.url}/{dead_letter_name(shard.name)}"
-        self._exit = ExitStack()
-        self._staged: Staged | None = None
-        self._parquet: pq.ParquetWriter | None = None
-        self._pending: list[pa.RecordBatch] = []
-        self._pending_rows = 0
-        self._pending_bytes = 0
+        self._name = dead_letter_name(shard.name)
+        # A mended dead-letter file that is scored again carries our columns of the last time.
+        ours = {field.name for field in _OURS}
+        self._columns = [name for name in shard.schema.names if name not in ours]
+        self._schema = pa.schema([*map(shard.schema.field, self._columns), *_OURS])
+        self._file: GroupedFile | None = None
+        if resumed.bad_waiting is not None:
+            self._file = GroupedFile(
+                output, self._name, self._schema, resumed.bad_segments, resumed.bad_waiting
+            )
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        if self._parquet is not None and self._parquet.is_open:
-            with suppress(OSError):  # the disk is full or gone; the file goes in any case
-                self._parquet.close()
-        self._exit.close()
+        if self._file is not None:
+            self._file.__exit__(*exc)
+
+    @property
+    def any(self) -> bool:
+        """Whether there was a bad row."""
+        return self._file is not None
 
     def add(self, original: pa.RecordBatch, batch: Batch) -> None:
         """Takes the bad rows of a batch.
@@ -75,47 +84,53 @@ class DeadLetters:
             original: All columns of all rows of the batch.
             batch: The batch, which says which rows are bad, and why.
         """
-        rows = original.take(pa.array([bad.row - batch.start for bad in batch.bad], pa.int64()))
-        # A mended dead-letter file that is scored again carries our columns of the last time.
-        rows = rows.drop_columns([f.name for f in _OURS if f.name in rows.schema.names])
+        if self._file is None:
+            self._file = GroupedFile(self._output, self._name, self._schema)
+        rows = original.select(self._columns).take(
+            pa.array([bad.row - batch.start for bad in batch.bad], pa.int64())
+        )
         ours = [
             pa.array([bad.row for bad in batch.bad], pa.int64()),
             pa.array([bad.column for bad in batch.bad], pa.string()),
             pa.array([bad.reason for bad in batch.bad], pa.string()),
         ]
-        schema = pa.schema([*rows.schema, *_OURS])
-        self._pending.append(pa.RecordBatch.from_arrays([*rows.columns, *ours], schema=schema))
-        self._pending_rows += len(batch.bad)
-        self._pending_bytes += varying_bytes(rows)
-        if self._pending_rows >= _GROUP_ROWS or self._pending_bytes > ROW_GROUP_BYTES:
-            self._flush()
+        self._file.append(pa.RecordBatch.from_arrays([*rows.columns, *ours], schema=self._schema))
 
-    def publish(self, note: Provenance) -> None:
-        """Publishes what was added, if anything was."""
-        self._flush()
-        if self._staged is None or self._parquet is None:
-            self._output.delete(dead_letter_name(self._shard.name))
+    def save(self, name: str, note: Callable[[Saved], Mapping[bytes, bytes]]) -> None:
+        """Saves what was added since the last time, if there was ever a bad row."""
+        if self._file is not None:
+            self._file.save(name, note)
+
+    def there(self) -> ObjectInfo | None:
+        """What lies under the file's name."""
+        try:
+            return self._output.info(self._name)
+        except NotFoundError:
+            return None
+
+    def publish(self, note: Provenance, there: ObjectInfo | None) -> None:
+        """Publishes what was added, if anything was.
+
+        Args:
+            note: The note of the predictions; this file's has its own digest of the data.
+            there: What lay under the file's name while the shard was known not to be published:
+                a left-over, which may go. Nothing else is ever replaced.
+
+        Raises:
+            OutputMismatchError: Another job was faster.
+            ChangedInputError: A run with another version of the shard was faster.
+        """
+        if self._file is None:
+            if there is not None:
+                self._output.delete(self._name)
             return
-        with translated(self._path):
-            self._parquet.add_key_value_metadata(note.encoded())
-            self._parquet.close()
-        self._staged.replace()
-
-    def _flush(self) -> None:
-        if not self._pending:
-            return
-        table = pa.Table.from_batches(self._pending)
-        parquet = self._parquet or self._open(table.schema)
-        with translated(self._path):
-            parquet.write_table(table)
-        self._pending = []
-        self._pending_rows = 0
-        self._pending_bytes = 0
-
-    def _open(self, schema: pa.Schema) -> pq.ParquetWriter:
-        self._staged = self._exit.enter_context(
-            self._output.stage(dead_letter_name(self._shard.name))
-        )
-        with translated(self._path):
-            self._parquet = pq.ParquetWriter(self._staged.path, schema, compression="zstd")
-        return self._parquet
+        staged = self._file.finished(lambda digest: replace(note, data_xxh3=digest).encoded())
+        try:
+            staged.publish() if there is None else staged.replace(only_if=there)
+        except AlreadyExistsError:
+            path = f"{self._output.url}/{self._name}"
+            theirs = Provenance.of(read_footer(self._output, self._name)[0])
+            if theirs is None or theirs.fingerprint != note.fingerprint:
+                raise foreign_output(path, theirs, note.fingerprint) from None
+            if theirs.input != note.input:
+                raise changed_input(self._shard, theirs) from None

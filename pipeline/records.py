@@ -144,10 +144,12 @@ class ScoredBatch:
     Attributes:
         batch: The batch.
         predictions: One Arrow array a prediction column, each `batch.good_rows` long.
+        ends_call: Whether all that the model has scored so far has been handed on with this.
     """
 
     batch: Batch
     predictions: tuple[pa.Array, ...]
+    ends_call: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +186,7 @@ class Outcome:
         counts: Where its rows went; zeros if it failed.
         method: Keras' method that scored it; None if it failed.
         seconds: Wall time spent on it; shards of one group share their time by rows.
+        resumed: Rows of it that checkpoints of earlier runs held.
         error: Why it failed.
     """
 
@@ -192,6 +195,7 @@ class Outcome:
     counts: RowCounts = RowCounts()
     method: Method | None = None
     seconds: float = 0.0
+    resumed: int = 0
     error: ShardscoreError | None = None
 
 

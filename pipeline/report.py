@@ -71,6 +71,7 @@ def as_json(report: RunReport, *, shards: bool = True) -> dict[str, Any]:
             "scored": counts.scored,
             "null_scored": counts.null_scored,
             "quarantined": counts.quarantined,
+            "resumed": resumed(report),
         },
         "rows_per_second": round(rate(report), 1),
         "memory": {
@@ -93,7 +94,13 @@ def methods(outcomes: tuple[Outcome, ...]) -> dict[str, int]:
 def rate(report: RunReport) -> float:
     """Rows a second over the time that shards took, start-up left out."""
     busy = sum(outcome.seconds for outcome in report.outcomes)
-    return report.counts.rows_in / busy if busy else 0.0
+    scored = report.counts.rows_in - resumed(report)
+    return scored / busy if busy else 0.0
+
+
+def resumed(report: RunReport) -> int:
+    """Rows of the shards of a run that checkpoints of earlier runs held."""
+    return sum(outcome.resumed for outcome in report.outcomes)
 
 
 def _outcome(outcome: Outcome) -> dict[str, Any]:
@@ -107,6 +114,7 @@ def _outcome(outcome: Outcome) -> dict[str, Any]:
         "null_scored": counts.null_scored,
         "quarantined": counts.quarantined,
         "seconds": round(outcome.seconds, 4),
+        "resumed": outcome.resumed,
         "error": None if outcome.error is None else _error(outcome.error),
     }
 

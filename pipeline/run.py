@@ -15,50 +15,21 @@ model that disagrees with itself, ends the run.
 
 from __future__ import annotations
 
-import time
-from collections import deque
-from contextlib import closing, nullcontext, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from typing import TYPE_CHECKING
 
-from pipeline.errors import (
-    DataError,
-    ScoringError,
-    ShardscoreError,
-    StoppedError,
-    StorageError,
-)
+from pipeline import checkpoints
+from pipeline.errors import ShardscoreError, StorageError
 from pipeline.ledger import freeze_plan
-from pipeline.records import FailedShard, Outcome, RunReport, WorkUnit
 from pipeline.run_state import Run
 from pipeline.survey import Survey, survey
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
-
     from pipeline.job import Job
     from pipeline.prepare import Prepared
     from pipeline.progress import Observer
-    from pipeline.records import Batch, Shard
-
-
-class Stop:
-    """A wish to stop, set by a signal handler and heeded between batches."""
-
-    def __init__(self) -> None:
-        self._signum: int | None = None
-
-    def request(self, signum: int) -> None:
-        """Asks the run to stop after the batch at hand."""
-        self._signum = signum
-
-    def heed(self) -> None:
-        """Raises StoppedError if a stop was asked for."""
-        if self._signum is not None:
-            raise StoppedError(
-                "stopped before all shards were scored",
-                signum=self._signum,
-                hint="run the same command again: it continues with what is left",
-            )
+    from pipeline.records import RunReport
+    from pipeline.stop import Stop
 
 
 def score(job: Job, observer: Observer, stop: Stop, *, fail_fast: bool = False) -> RunReport:
@@ -78,12 +49,31 @@ def score(job: Job, observer: Observer, stop: Stop, *, fail_fast: bool = False) 
         ShardscoreError: What kept the run from beginning.
     """
     surveyed = survey(job)
+    with ExitStack() as claims:
+        if not surveyed.idle:
+            _claim(surveyed, claims)
+        return _run(surveyed, observer, stop, fail_fast=fail_fast)
+
+
+def _claim(surveyed: Survey, claims: ExitStack) -> None:
+    """Claims the output, or this run's share of it.
+
+    Raises:
+        BusyError: Another run has claimed it.
+    """
+    index = surveyed.job.shard_index
+    claims.enter_context(surveyed.output.hold("run.lock", shared=index is not None))
+    if index is not None:
+        claims.enter_context(surveyed.output.hold(f"index-{index}.lock"))
+
+
+def _run(surveyed: Survey, observer: Observer, stop: Stop, *, fail_fast: bool) -> RunReport:
     run = Run(surveyed, observer)
     if surveyed.record is not None:
         # With nothing to do, an output that can only be read is as good as any.
         with suppress(StorageError) if surveyed.idle else nullcontext():
             run.keep_reports(freeze_plan(surveyed.output, surveyed.found.shards))
-    for failed in (*surveyed.found.failed, *surveyed.standing.changed):
+    for failed in (*surveyed.unreadable, *surveyed.standing.changed):
         run.shard_failed(failed)
     if surveyed.rewritten_note:
         observer.event("rewritten", surveyed.rewritten_note, level="warning")
@@ -112,6 +102,7 @@ def _prepared(surveyed: Survey, run: Run, stop: Stop) -> Prepared | None:
     if prepared is None:
         return None
     surveyed.output.sweep()
+    checkpoints.sweep(surveyed.output, {shard.name for shard in surveyed.standing.done})
     run.claimed(prepared, begin(surveyed, prepared))
     run.observer.event("probe", prepared.proof.note)
     for note in prepared.notes:
@@ -128,104 +119,14 @@ def run_plan(
         StoppedError: A stop was asked for.
         ShardscoreError: Storage failed, or the output is another job's.
     """
-    run.observer.begin(
-        rows=sum(unit.rows for unit in prepared.units),
-        shards=sum(len(unit.shards) for unit in prepared.units),
-    )
+    shards = [shard for unit in prepared.units for shard in unit.shards]
+    rows = sum(shard.rows - surveyed.rows_saved(shard) for shard in shards)
+    run.observer.begin(rows=rows, shards=len(shards))
+    from pipeline.unit import UnitRunner
+
+    runner = UnitRunner(prepared, surveyed, run, stop)
     for unit in prepared.units:
         stop.heed()
-        run_unit(unit, prepared, surveyed, run, stop)
+        runner(unit)
         if fail_fast and run.failures:
             return
-
-
-def run_unit(unit: WorkUnit, prepared: Prepared, surveyed: Survey, run: Run, stop: Stop) -> None:
-    """Scores one unit, all the way to its published files.
-
-    Where a shard of a group breaks the contract, it is scored, and fails, alone, and the others
-    as groups without it. What is in a batch is the same either way.
-    """
-    parts = deque([unit.shards])
-    while parts:
-        shards = parts.popleft()
-        left, error = _attempt(WorkUnit(shards, unit.small), prepared, surveyed, run, stop)
-        if error is None:
-            continue
-        if len(shards) == 1:
-            run.shard_failed(FailedShard(shards[0].name, shards[0].path, error), shards[0].rows)
-        else:
-            run.shard_dropped()
-            parts.extendleft(reversed(_around_culprit(left, error)))
-
-
-def _attempt(
-    unit: WorkUnit, prepared: Prepared, surveyed: Survey, run: Run, stop: Stop
-) -> tuple[tuple[Shard, ...], DataError | None]:
-    """Scores a unit until a shard of it breaks the contract.
-
-    Returns:
-        The shards that are not finished, and the error; none, and None, if all went well.
-    """
-    done = 0
-    try:
-        for outcome in _scored(unit, prepared, surveyed, run, stop):
-            done += 1
-            run.shard_done(outcome)
-    except DataError as error:
-        return unit.shards[done:], error.detached()
-    return (), None
-
-
-def _around_culprit(shards: tuple[Shard, ...], error: DataError) -> list[tuple[Shard, ...]]:
-    """The shards in parts, in order: the one at fault alone, or all if it is not known which."""
-    places = [i for i, shard in enumerate(shards) if shard.path == error.path]
-    # An error of predict() is about all the rows that it was given.
-    if isinstance(error, ScoringError) or not places:
-        return [(shard,) for shard in shards]
-    place = places[0]
-    parts = [shards[:place], shards[place : place + 1], shards[place + 1 :]]
-    return [part for part in parts if part]
-
-
-def _scored(
-    unit: WorkUnit, prepared: Prepared, surveyed: Survey, run: Run, stop: Stop
-) -> Iterator[Outcome]:
-    from pipeline.scorers import scorer_for
-    from pipeline.stream import read_batches
-    from pipeline.writer import ShardWriter
-
-    identity, schema = prepared.identity, prepared.proof.schema
-    method = identity.small_method if unit.small else identity.method
-    size = identity.batch_size
-
-    def batches() -> Generator[Batch, None, None]:
-        for shard in unit.shards:
-            contract = prepared.contracts[shard.name]
-            yield from read_batches(
-                shard,
-                contract.binding,
-                contract.carried,
-                size,
-                fail_on_bad=identity.on_bad_row == "fail",
-            )
-
-    count = sum(shard.batches(size) for shard in unit.shards)
-    scorer = scorer_for(method, prepared.model, schema)
-    begun = time.monotonic()
-    # Closed in this order: the scorer stops reading ahead before its source is closed.
-    with (
-        closing(batches()) as source,
-        closing(scorer.score(source, count, together=unit.small)) as scored,
-    ):
-        for shard in unit.shards:
-            kept = prepared.contracts[shard.name].kept
-            with ShardWriter(surveyed.output, shard, kept, schema, identity, method) as writer:
-                for _ in range(shard.batches(size)):
-                    stop.heed()
-                    batch = next(scored)
-                    writer.write(batch)
-                    run.batch_done(batch.batch.rows)
-                status, counts = writer.commit()
-            spent = time.monotonic() - begun
-            begun += spent
-            yield Outcome(shard.name, status, counts, method, spent)

@@ -22,6 +22,7 @@ from pipeline.runtime import versions
 if TYPE_CHECKING:
     from pipeline.prepare import Prepared
     from pipeline.progress import Observer
+    from pipeline.records import Shard
     from pipeline.survey import Survey
 
 SNAPSHOT_SECONDS = 10.0
@@ -38,6 +39,7 @@ class Run:
         self._outcomes: list[Outcome] = []
         self._counts = RowCounts()
         self._in_flight = 0
+        self._resumed = 0
         self._claimed = False
         self._idle = surveyed.idle
         started = datetime.now(UTC)
@@ -91,17 +93,50 @@ class Run:
             self._saved = time.monotonic()
             report.save(self._output, self._now("running"))
 
+    def resumed(self, shard: Shard, rows: int, expected: int) -> None:
+        """A shard goes on behind its last checkpoint.
+
+        Args:
+            shard: The shard.
+            rows: Rows that its checkpoints hold.
+            expected: Rows that they seemed to hold, by their names alone.
+        """
+        self._resumed = expected
+        self.observer.advance(rows - expected)
+        self.observer.event(
+            "resumed",
+            f"{shard.name} goes on at row {rows:,} of {shard.rows:,}"
+            if rows == expected
+            else f"{shard.name} begins again at row {rows:,} of {shard.rows:,}: its checkpoints "
+            "are damaged, or of another version of the shard or of the programs that score",
+            level="info" if rows == expected else "warning",
+            shard=shard.name,
+            row=rows,
+        )
+
+    def checkpoint_saved(self, shard: Shard, rows: int) -> None:
+        """A checkpoint of the shard at hand holds that many of its rows."""
+        self.observer.event(
+            "checkpoint",
+            f"saved {rows:,} of {shard.rows:,} rows of {shard.name}",
+            level="debug",
+            shard=shard.name,
+            rows=rows,
+        )
+
     def shard_done(self, outcome: Outcome) -> None:
-        """A shard was published."""
-        self._in_flight = 0
+        """A shard was published, by this run or by another meanwhile."""
+        if outcome.status == "already_published" and not self._in_flight:
+            self.observer.advance(outcome.counts.rows_in - self._resumed)
+        self._in_flight = self._resumed = 0
         self._outcomes.append(outcome)
         self._counts += outcome.counts
         self.observer.shard(outcome)
 
     def shard_failed(self, failed: FailedShard, rows: int = 0) -> None:
         """A shard cannot be scored; `rows` are the rows that were to be."""
-        self.observer.advance(rows - self._in_flight)
-        self._in_flight = 0
+        self.observer.advance(rows - self._in_flight - self._resumed)
+        self._in_flight = self._resumed = 0
         error = failed.error.with_path(failed.path).detached()
         outcome = Outcome(failed.name, "failed", error=error)
         self._outcomes.append(outcome)

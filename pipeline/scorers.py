@@ -117,7 +117,7 @@ class Streaming:
     ) -> Generator[ScoredBatch, None, None]:
         with BatchStream(source, count, self._model.signature) as stream:
             for batch, tensors in stream.scored_pairs():
-                yield ScoredBatch(batch, self._predictions(batch, tensors))
+                yield ScoredBatch(batch, self._predictions(batch, tensors), ends_call=True)
 
     def _predictions(self, batch: Batch, tensors: Any) -> tuple[Any, ...]:
         if tensors is None:
@@ -156,7 +156,8 @@ class Predict:
             if batch.good_rows:
                 break
         else:
-            yield from (ScoredBatch(batch, self._schema.empty()) for batch in leading)
+            for batch in leading:
+                yield ScoredBatch(batch, self._schema.empty(), ends_call=batch is leading[-1])
             return
         with BatchStream(chain(leading, source), count, self._model.signature) as stream:
             try:
@@ -183,7 +184,8 @@ class Predict:
         for batch in batches:
             stop = start + batch.good_rows
             parts = [array[start:stop] for array in outputs]
-            yield ScoredBatch(batch, self._schema.to_arrow(parts, batch.good_rows))
+            predictions = self._schema.to_arrow(parts, batch.good_rows)
+            yield ScoredBatch(batch, predictions, ends_call=batch is batches[-1])
             start = stop
 
 

@@ -145,8 +145,8 @@ class RowGroupChecks:
         footer: The bytes of its footer.
         metadata: The footer as pyarrow reads it.
         columns: Names of the top-level columns that are read.
-        walk_pages: Whether to read the headers of their pages: a small read for each, so for
-            files on a disk alone.
+        walk_from: The first row group of which the headers of the pages are read, a small read
+            for each; None for none.
         path: The file's address, for errors.
     """
 
@@ -157,7 +157,7 @@ class RowGroupChecks:
         metadata: pq.FileMetaData,
         columns: Sequence[str],
         *,
-        walk_pages: bool,
+        walk_from: int | None,
         path: str,
     ) -> None:
         self._file = file
@@ -167,7 +167,8 @@ class RowGroupChecks:
         self._count = metadata.num_row_groups
         self._metadata = metadata
         self._columns = [metadata.schema.column(i) for i in range(metadata.num_columns)]
-        self._walked = set(_leaves(self._columns, columns)) if walk_pages else set()
+        self._walked = frozenset(_leaves(self._columns, columns))
+        self._walk_from = metadata.num_row_groups if walk_from is None else walk_from
         self._slack = _HEADER_BYTES if _FORGETFUL.match(metadata.created_by or "") else 0
         self._group = 0
         self._rows = 0
@@ -223,7 +224,7 @@ class RowGroupChecks:
         if start < _FIRST_OFFSET or length <= 0 or start + length > self._end:
             raise PageError(f"bytes {start} to {start + length}, outside of the data")
         self._claim(start, start + length)
-        if index in self._walked:
+        if index in self._walked and self._group >= self._walk_from:
             facts = Chunk(
                 start=start,
                 stop=min(start + length + self._slack, self._end),
@@ -266,8 +267,7 @@ def _leaves(columns: Sequence[Any], names: Sequence[str]) -> list[int]:
     return [
         i
         for i, column in enumerate(columns)
-        if column.path in wanted
-        or any(column.path[:end] in wanted for end in _dots(column.path))
+        if column.path in wanted or any(column.path[:end] in wanted for end in _dots(column.path))
     ]
 
 

@@ -52,8 +52,9 @@ def read_batches(
     batch_size: int,
     *,
     fail_on_bad: bool,
+    start: int = 0,
 ) -> Generator[Batch, None, None]:
-    """Reads a shard from its first row to its last.
+    """Reads a shard to its last row.
 
     Args:
         shard: The shard.
@@ -61,6 +62,7 @@ def read_batches(
         carried: The other columns to bring along, in order.
         batch_size: Rows a batch; only the last may have fewer.
         fail_on_bad: Whether a row that cannot be scored ends the reading.
+        start: The first row to read, a multiple of `batch_size`, or all rows of the shard.
 
     Raises:
         CorruptShardError: The file does not decode, or has other rows than its footer says.
@@ -68,8 +70,7 @@ def read_batches(
         StorageError: The disk failed.
     """
     columns = list(dict.fromkeys([*binding.columns, *carried]))
-    start = 0
-    for rows in _record_batches(shard, columns, batch_size):
+    for rows in _record_batches(shard, columns, batch_size, start):
         with parquet_errors(shard.path):
             features, good, bad = extract(binding, rows, start)
         if bad and fail_on_bad:
@@ -94,9 +95,11 @@ def read_batches(
         raise corrupt(shard.path, f"{start} rows, where the footer says {shard.rows}")
 
 
-def _record_batches(shard: Shard, columns: list[str], batch_size: int) -> Iterator[pa.RecordBatch]:
-    """Record batches of exactly `batch_size` rows, the last one excepted."""
-    if shard.rows == 0:
+def _record_batches(
+    shard: Shard, columns: list[str], batch_size: int, start: int
+) -> Iterator[pa.RecordBatch]:
+    """Record batches of exactly `batch_size` rows from row `start` on, the last one excepted."""
+    if start >= shard.rows:
         return
     storage = storage_at(shard.root)
     with parquet_errors(shard.path), _opened(storage, shard) as file:
@@ -111,29 +114,55 @@ def _record_batches(shard: Shard, columns: list[str], batch_size: int) -> Iterat
             **thrift_limits(footer),
         ) as parquet:
             _refuse_other_rows(parquet.metadata, shard)
+            groups, skip = _from_row(parquet.metadata, start, shard.schema)
             checks = RowGroupChecks(
                 file,
                 footer,
                 parquet.metadata,
                 columns,
-                walk_pages=isinstance(file, pa.OSFile),
+                # On an object store each header would be a request.
+                walk_from=groups[0] if isinstance(file, pa.OSFile) else None,
                 path=shard.path,
             )
+            read = start - skip
             parts: deque[pa.RecordBatch] = deque()
-            read = waiting = 0
-            checks.up_to(batch_size)
-            for part in parquet.iter_batches(batch_size, columns=columns, use_threads=False):
-                parts.append(_in_order(part, columns, shard))
-                waiting += part.num_rows
+            waiting = 0
+            checks.up_to(read + batch_size)
+            for part in parquet.iter_batches(
+                batch_size, groups, columns=columns, use_threads=False
+            ):
+                read += part.num_rows
+                skipped = min(skip, part.num_rows)
+                skip -= skipped
+                if skipped < part.num_rows:
+                    parts.append(_in_order(part.slice(skipped), columns, shard))
+                    waiting += part.num_rows - skipped
                 while waiting > batch_size:
                     yield _taken(parts, batch_size)
                     waiting -= batch_size
-                read += part.num_rows
                 checks.up_to(read + batch_size)  # the reader is a batch ahead at most
             # Before the last batch is handed on, so that no swapped shard is ever complete.
             _refuse_swapped(storage, shard)
             if waiting:
                 yield _taken(parts, waiting)
+
+
+def _from_row(metadata: pq.FileMetaData, row: int, schema: pa.Schema) -> tuple[list[int], int]:
+    """The row groups to read for the rows from `row` on, and the rows of them to skip."""
+    first = 0
+    # Where batches meet row groups decides which dictionary a batch has, and so the bytes that
+    # are written of it: with dictionaries, rows are skipped as they were read the first time.
+    if not any(_holds_dictionary(field.type) for field in schema):
+        while row >= metadata.row_group(first).num_rows:
+            row -= metadata.row_group(first).num_rows
+            first += 1
+    return list(range(first, metadata.num_row_groups)), row
+
+
+def _holds_dictionary(kind: pa.DataType) -> bool:
+    return pa.types.is_dictionary(kind) or any(
+        _holds_dictionary(kind.field(i).type) for i in range(kind.num_fields)
+    )
 
 
 def _opened(storage: Storage, shard: Shard) -> pa.NativeFile:

@@ -5,18 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pipeline import ledger
+from pipeline import checkpoints, ledger
+from pipeline.checkpoints import Span, reach
 from pipeline.discover import Discovery, discover
 from pipeline.errors import shortened
 from pipeline.job import disagreements
 from pipeline.model import digest_model
-from pipeline.plan import Standing, standing
-from pipeline.storage import Storage, storage_at
+from pipeline.plan import Standing, share, share_of_unreadable, standing
+from pipeline.storage import ObjectInfo, Storage, storage_at
 from pipeline.user_code import digest_imports
 
 if TYPE_CHECKING:
+    from pipeline.footer import Provenance
     from pipeline.job import Job, RunRecord
-    from pipeline.records import Shard
+    from pipeline.records import FailedShard, Shard
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +32,12 @@ class Survey:
         code_sha256: Digest of the modules that it imports.
         record: The output's run.json, or None if the output has not been begun.
         found: The input.
+        unreadable: Files of it that cannot be read, as far as they are this run's to report.
         standing: How the shards stand.
         rewritten: Shards that are done, but were written again since. Their size and footer are
             as they were; whether their rows are, cannot be told without reading them.
+        replaced: Name → the published file that is to be replaced, since its shard has changed.
+        checkpoints: Name → the checkpoints of a pending shard.
     """
 
     job: Job
@@ -41,8 +46,11 @@ class Survey:
     code_sha256: str
     record: RunRecord | None
     found: Discovery
+    unreadable: tuple[FailedShard, ...]
     standing: Standing
     rewritten: tuple[str, ...]
+    replaced: dict[str, ObjectInfo]
+    checkpoints: dict[str, list[Span]]
 
     @property
     def rewritten_note(self) -> str | None:
@@ -52,8 +60,12 @@ class Survey:
         return (
             f"shards written again since they were scored: {len(self.rewritten):,} "
             f"({shortened(self.rewritten)}). Size and footer are as they were, so they count as "
-            f"done; if rows have changed, remove the files of their names from {self.output.url}"
+            f"done; if rows have changed, have them scored again with --rescore-changed"
         )
+
+    def rows_saved(self, shard: Shard) -> int:
+        """Rows of a pending shard that its checkpoints seem to hold, by their names."""
+        return reach(self.checkpoints.get(shard.name, ()))
 
     @property
     def idle(self) -> bool:
@@ -67,8 +79,9 @@ class Survey:
 
     @property
     def shards(self) -> int:
-        """Shards of the input, readable or not."""
-        return len(self.found.shards) + len(self.found.failed)
+        """Shards of the input that are this run's, readable or not."""
+        at = self.standing
+        return sum(map(len, (at.done, at.pending, at.changed, self.unreadable)))
 
 
 def survey(job: Job) -> Survey:
@@ -87,8 +100,9 @@ def survey(job: Job) -> Survey:
     if record is not None:
         ledger.refuse_mismatch(output, disagreements(job, model_sha256, code_sha256, record))
     found = discover(job.input, job.output)
+    ours = _ours(found, job)
     there = ledger.published(output)
-    notes = ledger.notes(output, [shard.name for shard in found.shards if shard.name in there])
+    notes = ledger.notes(output, [shard.name for shard in ours.shards if shard.name in there])
     if record is not None:
         fingerprint = record.identity.fingerprint
     else:
@@ -98,6 +112,39 @@ def survey(job: Job) -> Survey:
         fingerprint = first.fingerprint if first else ""
         if first and (first.model_sha256, first.code_sha256) != (model_sha256, code_sha256):
             fingerprint = ""
-    at = standing(found.shards, notes, fingerprint, output.url)
-    rewritten = tuple(shard.name for shard in at.done if shard.mtime_ns > there[shard.name])
-    return Survey(job, output, model_sha256, code_sha256, record, found, at, rewritten)
+
+    def written_again(shard: Shard) -> bool:
+        return shard.mtime_ns > there[shard.name].mtime_ns
+
+    def rescore(shard: Shard, note: Provenance) -> bool:
+        changed = note.input != shard.identity or written_again(shard)
+        return job.rescore_changed and changed
+
+    at = standing(ours.shards, notes, fingerprint, output.url, rescore=rescore)
+    pending = {shard.name for shard in at.pending}
+    return Survey(
+        job=job,
+        output=output,
+        model_sha256=model_sha256,
+        code_sha256=code_sha256,
+        record=record,
+        found=found,
+        unreadable=ours.failed,
+        standing=at,
+        rewritten=tuple(shard.name for shard in at.done if written_again(shard)),
+        replaced={name: there[name] for name in at.replaced},
+        checkpoints={
+            name: spans for name, spans in checkpoints.listing(output).items() if name in pending
+        },
+    )
+
+
+def _ours(found: Discovery, job: Job) -> Discovery:
+    """What this run has to do with: all that is found, or its share of it."""
+    index, count = job.shard_index, job.shard_count
+    if index is None or count is None:
+        return found
+    return Discovery(
+        share(found.shards, index, count),
+        tuple(f for f in found.failed if share_of_unreadable(f.name, count) == index),
+    )

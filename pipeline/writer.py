@@ -3,37 +3,51 @@
 The order of writes for one shard:
 
     1. rows to the staged predictions, bad rows to the staged dead-letter file
-    2. both footers, with the counts; rows in = rows accounted for, or nothing is published
-    3. the staged predictions are read back: row count and provenance
-    4. dead-letter file published          (says nothing yet: no one knows of it)
-    5. predictions published, create-if-absent    ← the commit
+    2. now and then a checkpoint: first its dead letters, then its predictions
+    3. both footers, with the counts; rows in = rows accounted for, or nothing is published
+    4. the staged predictions are read back: row count and provenance
+    5. dead-letter file published          (says nothing yet: no one knows of it)
+    6. predictions published, create-if-absent    ← the commit
+    7. the shard's checkpoints are taken away
 
-A crash before 5 leaves no trace that a reader could take for a result. The content is a function
-of (shard, job, model) alone: where row groups end is decided by `row_groups`, and each is written
-as one chunk.
+A crash before 6 leaves no trace that a reader could take for a result. The content is a function
+of (shard, job, model) alone: where row groups end is decided by `row_groups`, each is written as
+one chunk, and `segments` joins what was saved to the same bytes as one writer would have written.
 """
 
 from __future__ import annotations
 
-from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING, Any, Self
+import secrets
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.errors import AlreadyExistsError, ScoringError
+from pipeline import checkpoints
+from pipeline.checkpoints import NOTHING, CheckpointNote, Origin, Resumed, Span
+from pipeline.errors import (
+    AlreadyExistsError,
+    CheckpointError,
+    NotFoundError,
+    OutputMismatchError,
+    ScoringError,
+)
 from pipeline.footer import Provenance, parquet_errors, read_footer
 from pipeline.plan import changed_input, foreign_output
 from pipeline.quarantine import DeadLetters
 from pipeline.records import RowCounts, ScoredBatch, Shard, ShardStatus
-from pipeline.row_groups import ROW_GROUP_BYTES, row_group_rows, varying_bytes
+from pipeline.segments import GroupedFile, Saved
 from pipeline.storage.local import translated
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from pipeline.job import JobIdentity
     from pipeline.predictions import PredictionSchema
-    from pipeline.storage import Storage
+    from pipeline.storage import ObjectInfo, Staged, Storage
 
 REASON_COLUMN = "bad_row_reason"
 
@@ -48,61 +62,68 @@ def output_schema(
     return pa.schema(fields)
 
 
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What becomes of one shard, and from where it goes on.
+
+    Attributes:
+        shard: The shard.
+        schema: Columns of the published file.
+        kept: Names of the columns that travel past the model into it.
+        identity: The job's identity.
+        method: Keras' method that scores the shard, for the provenance.
+        versions: Of the programs that score and write, for the checkpoints.
+        resumed: How far an earlier run came.
+        replacing: The published file whose place this one takes, if the shard has changed since.
+    """
+
+    shard: Shard
+    schema: pa.Schema
+    kept: tuple[str, ...]
+    identity: JobIdentity
+    method: str
+    versions: dict[str, str]
+    resumed: Resumed = NOTHING
+    replacing: ObjectInfo | None = None
+
+    @property
+    def origin(self) -> Origin:
+        """What a checkpoint must have in common with this writing of the shard."""
+        return Origin(self.identity.fingerprint, self.shard.identity, self.versions)
+
+
 class ShardWriter:
-    """Writes the one file, or the two, that a shard becomes. A context manager: what is not
-    committed when it is left is discarded.
+    """Writes the one file, or the two, that a shard becomes. A context manager: what is neither
+    committed nor saved when it is left is discarded.
 
     Args:
         output: Where to publish.
-        shard: The shard.
-        carried: Schema of the columns that travel past the model into the output.
-        predictions: The prediction columns.
-        identity: The job's identity.
-        method: Keras' method that scores the shard, for the provenance.
+        target: What to write.
     """
 
-    def __init__(
-        self,
-        output: Storage,
-        shard: Shard,
-        carried: pa.Schema,
-        predictions: PredictionSchema,
-        identity: JobIdentity,
-        method: str,
-    ) -> None:
+    def __init__(self, output: Storage, target: Target) -> None:
         self._output = output
-        self._path = f"{output.url}/{shard.name}"
-        self._shard = shard
-        self._carried = carried
-        self._identity = identity
-        self._method = method
-        self._null_score = identity.on_bad_row == "null"
-        self._schema = output_schema(carried, predictions, with_reason=self._null_score)
-        self._group_rows = row_group_rows(self._schema)
-        self._pending: list[pa.RecordBatch] = []
-        self._pending_rows = 0
-        self._pending_bytes = 0
-        self._written = 0
-        self._counts = RowCounts()
+        self._target = target
+        self._shard = target.shard
+        self._path = f"{output.url}/{target.shard.name}"
+        self._null_score = target.identity.on_bad_row == "null"
+        resumed = target.resumed
+        self._counts = resumed.counts
+        self._saved = resumed.rows
+        self._word = secrets.token_hex(4)
+        self._sound = True
+        self._file = GroupedFile(
+            output, self._shard.name, target.schema, resumed.segments, resumed.waiting
+        )
+        self._dead = DeadLetters(output, self._shard, resumed)
         self._exit = ExitStack()
-        self._dead = DeadLetters(output, shard)
 
     def __enter__(self) -> Self:
-        with ExitStack() as exit_:
-            exit_.enter_context(self._dead)
-            self._staged = exit_.enter_context(self._output.stage(self._shard.name))
-            with translated(self._path):
-                self._parquet = pq.ParquetWriter(
-                    self._staged.path, self._schema, **_parquet_options(self._schema)
-                )
-            self._exit = exit_.pop_all()
+        self._exit.enter_context(self._dead)
+        self._exit.enter_context(self._file)
         return self
 
     def __exit__(self, *exc: object) -> None:
-        if self._parquet.is_open:
-            # Closing writes a valid, short file; it is still under its staged name, and goes.
-            with suppress(OSError):
-                self._parquet.close()
         self._exit.close()
 
     def write(self, scored: ScoredBatch) -> None:
@@ -111,8 +132,10 @@ class ShardWriter:
         Raises:
             ContractError: Arrow cannot filter one of the columns that travel along.
         """
+        self._sound = False  # half a batch may be written, until all of it is
         with parquet_errors(self._shard.path):
             self._write(scored)
+        self._sound = True
 
     def _write(self, scored: ScoredBatch) -> None:
         batch = scored.batch
@@ -123,7 +146,7 @@ class ShardWriter:
                 expected=f"row {self._counts.rows_in}",
                 received=f"row {batch.start}",
             )
-        carried = batch.carried.select(self._carried.names)
+        carried = batch.carried.select(list(self._target.kept))
         predictions = list(scored.predictions)
         null_scored = quarantined = 0
         if self._null_score:
@@ -136,8 +159,42 @@ class ShardWriter:
                 carried = carried.filter(pa.array(batch.good))
             columns = [*carried.columns, *predictions]
             quarantined = len(batch.bad)
-        self._append(pa.RecordBatch.from_arrays(columns, schema=self._schema))
+        self._file.append(pa.RecordBatch.from_arrays(columns, schema=self._target.schema))
         self._counts += RowCounts(batch.rows, batch.good_rows, null_scored, quarantined)
+
+    def checkpoint(self) -> int | None:
+        """Saves all batches that were taken, so that a later run goes on behind them.
+
+        Returns:
+            The rows of the shard that are saved; None if there was nothing new, or the last batch
+            was not written whole.
+
+        Raises:
+            StorageError: It could not be written.
+        """
+        end = self._counts.rows_in
+        if not self._sound or end == self._saved:
+            return None
+        span = Span(self._shard.name, self._saved, end, self._word)
+
+        def note(saved: Saved) -> dict[bytes, bytes]:
+            return CheckpointNote(
+                origin=self._target.origin,
+                start=span.start,
+                end=span.end,
+                counts=self._counts,
+                varying=saved.varying,
+                data_xxh3=saved.data_xxh3,
+                waiting_xxh3=saved.waiting_xxh3,
+                bad=self._dead.any,
+            ).encoded()
+
+        self._sound = False
+        self._dead.save(span.bad_name, note)
+        self._file.save(span.name, note)
+        self._sound = True
+        self._saved = end
+        return end
 
     def commit(self) -> tuple[ShardStatus, RowCounts]:
         """Publishes the shard.
@@ -158,89 +215,104 @@ class ShardWriter:
                 expected=f"{self._shard.rows} rows",
                 received=str(counts),
             )
-        note = Provenance(
-            fingerprint=self._identity.fingerprint,
-            model_sha256=self._identity.model_sha256,
-            code_sha256=self._identity.code_sha256,
-            input=self._shard.identity,
-            counts=counts,
-            method=self._method,
-            batch_size=self._identity.batch_size,
-        )
-        with translated(self._path):
-            self._flush(everything=True)
-            self._parquet.add_key_value_metadata(note.encoded())
-            self._parquet.close()
-            self._verify(note)
-        self._dead.publish(note)
         try:
-            self._staged.publish()
+            status = self._publish()
+        except CheckpointError:
+            # Whoever took checkpoints away may have published the shard.
+            if not self._published_by_another():
+                checkpoints.clear(self._output, self._shard.name)
+                raise
+            status = "already_published"
+        if self._file.segments:
+            checkpoints.clear(self._output, self._shard.name)
+        return status, counts
+
+    def _publish(self) -> ShardStatus:
+        replacing = self._target.replacing
+        left_over = self._dead.there() if self._quarantines else None
+        # What lay there is a left-over only if the shard is not published by now.
+        if (left_over or self._dead.any) and self._published_by_another():
+            return "already_published"
+        staged = self._file.finished(lambda digest: self._note(digest).encoded())
+        note = self._read_back(staged)
+        if self._quarantines:
+            self._dead.publish(note, left_over)
+        try:
+            staged.publish() if replacing is None else staged.replace(only_if=replacing)
         except AlreadyExistsError:
-            self._compare(note)
-            return "already_published", counts
-        return "published", counts
+            if not self._published_by_another():
+                raise
+            return "already_published"
+        return "published"
 
-    def _append(self, rows: pa.RecordBatch) -> None:
-        self._pending.append(rows)
-        self._pending_rows += rows.num_rows
-        self._pending_bytes += varying_bytes(rows)
-        # Long texts and lists, whose bytes the schema does not tell, end a row group early.
-        heavy = self._pending_bytes > ROW_GROUP_BYTES
-        if heavy or self._pending_rows >= self._group_rows:
-            with translated(self._path):
-                self._flush(everything=heavy)
+    @property
+    def _quarantines(self) -> bool:
+        return self._target.identity.on_bad_row == "quarantine"
 
-    def _flush(self, *, everything: bool) -> None:
-        """Writes the row groups that are full, and at the end the one that is not."""
-        if not self._pending_rows:
-            return
-        table = pa.Table.from_batches(self._pending, self._schema)
-        full = self._pending_rows - self._pending_rows % self._group_rows
-        stop = self._pending_rows if everything else full
-        # One chunk a row group: where pages end must not depend on how the rows arrived.
-        for start in range(0, stop, self._group_rows):
-            group = table.slice(start, min(self._group_rows, stop - start))
-            self._parquet.write_table(group.combine_chunks(), row_group_size=self._group_rows)
-        self._written += stop
-        rest = table.slice(stop)
-        self._pending = rest.to_batches()
-        self._pending_rows = rest.num_rows
-        self._pending_bytes = 0
+    def _note(self, digest: str) -> Provenance:
+        identity = self._target.identity
+        return Provenance(
+            fingerprint=identity.fingerprint,
+            model_sha256=identity.model_sha256,
+            code_sha256=identity.code_sha256,
+            input=self._shard.identity,
+            counts=self._counts,
+            method=self._target.method,
+            batch_size=identity.batch_size,
+            data_xxh3=digest,
+        )
 
-    def _verify(self, note: Provenance) -> None:
-        metadata = pq.read_metadata(self._staged.path)
-        if metadata.num_rows != self._written or Provenance.of(metadata) != note:
+    def _read_back(self, staged: Staged) -> Provenance:
+        """The note of the staged file, which must hold the rows that were written to it."""
+        with translated(self._path):
+            metadata = pq.read_metadata(staged.path)
+        note = Provenance.of(metadata)
+        rows = self._counts.rows_in - self._counts.quarantined
+        if metadata.num_rows != rows or note is None or note.counts != self._counts:
             raise ScoringError(
                 "the staged file reads back otherwise than it was written",
                 path=self._shard.path,
-                expected=f"{self._written} rows",
+                expected=f"{rows} rows",
                 received=f"{metadata.num_rows} rows",
             )
+        return note
 
-    def _compare(self, note: Provenance) -> None:
-        """Another writer was first: fine if it wrote what we would have."""
-        metadata, _ = read_footer(self._output, self._shard.name)
-        theirs = Provenance.of(metadata)
-        if theirs is None or theirs.fingerprint != note.fingerprint:
-            raise foreign_output(self._path, theirs, note.fingerprint)
-        if theirs != note:
-            raise changed_input(self._shard, theirs, self._path)
+    def _published_by_another(self) -> bool:
+        """Whether another writer was first: fine if it accounts for the rows as we do.
+
+        Its digest may be another: the last bit of a float can depend on the machine.
+        """
+        theirs = published_by_another(self._output, self._target)
+        if theirs is not None and theirs != self._counts:
+            raise OutputMismatchError(
+                "another run of this job has accounted for the rows of the shard otherwise",
+                path=self._path,
+                expected=str(self._counts),
+                received=str(theirs),
+                hint="is the model deterministic? compare the two runs' versions",
+            )
+        return theirs is not None
 
 
-def _parquet_options(schema: pa.Schema) -> dict[str, Any]:
-    # Dictionaries halve the speed of writing floats, which seldom repeat.
-    repeating = [
-        f.name
-        for f in schema
-        if not pa.types.is_floating(f.type)
-        and not pa.types.is_nested(f.type)
-        and not isinstance(f.type, pa.ExtensionType)
-    ]
-    return {
-        "compression": "zstd",
-        "use_dictionary": repeating or False,
-        "write_page_checksum": True,
-    }
+def published_by_another(output: Storage, target: Target) -> RowCounts | None:
+    """Where the rows of a shard went, if another run of the job has published it by now.
+
+    Raises:
+        OutputMismatchError: A file of another job has its name.
+        ChangedInputError: It was published from another version of the shard.
+    """
+    shard, path = target.shard, f"{output.url}/{target.shard.name}"
+    try:
+        if output.info(shard.name) == target.replacing:
+            return None
+        theirs = Provenance.of(read_footer(output, shard.name)[0])
+    except NotFoundError:
+        return None
+    if theirs is None or theirs.fingerprint != target.identity.fingerprint:
+        raise foreign_output(path, theirs, target.identity.fingerprint)
+    if theirs.input != shard.identity:
+        raise changed_input(shard, theirs)
+    return theirs.counts
 
 
 def _with_nulls(

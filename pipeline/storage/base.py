@@ -18,6 +18,7 @@ from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     import pyarrow as pa
@@ -41,15 +42,25 @@ class Staged(Protocol):
 
     path: Path
 
-    def publish(self) -> None:
+    def publish(self, name: str | None = None) -> None:
         """Makes the file durable and gives it its final name.
+
+        Args:
+            name: That name, if it is another than was said when it was begun.
 
         Raises:
             AlreadyExistsError: The name is taken; what is there was not touched.
         """
 
-    def replace(self) -> None:
-        """Makes the file durable and puts it in the place of whatever has the final name."""
+    def replace(self, only_if: ObjectInfo | None = None) -> None:
+        """Makes the file durable and puts it in the place of whatever has the final name.
+
+        Args:
+            only_if: What must still lie there.
+
+        Raises:
+            AlreadyExistsError: Something else lies there by now; it was not touched.
+        """
 
     def __enter__(self) -> Self: ...
 
@@ -88,6 +99,18 @@ class Storage(Protocol):
 
     def stage(self, name: str) -> Staged:
         """Begins an object of any size."""
+
+    def hold(self, name: str, *, shared: bool = False) -> AbstractContextManager[None]:
+        """An exclusive claim that dies with its process, where a storage can give one; elsewhere
+        nothing: correctness never rests on it.
+
+        Args:
+            name: What is claimed.
+            shared: Whether others may hold it who share it too.
+
+        Raises:
+            BusyError: Another process holds it.
+        """
 
     def sweep(self) -> int:
         """Removes what dead writers left staged; returns how many files that was."""

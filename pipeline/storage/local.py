@@ -31,8 +31,10 @@ from pipeline.storage.base import ObjectInfo, checked_name, is_hidden
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
 STAGING = "_shardscore/staging"
+LOCKS = "_shardscore/locks"
 
 _HINTS = {
     errno.ENOSPC: "make room on the disk, then run again: it continues where it stopped",
@@ -80,7 +82,7 @@ class LocalStorage:
         self.url = str(self._root)
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        base = self._path(prefix.rstrip("/")) if prefix else self._root
+        base = self.path_of(prefix.rstrip("/")) if prefix else self._root
         with translated(base):
             yield from sorted(self._walk(base), key=lambda info: info.name)
 
@@ -117,18 +119,18 @@ class LocalStorage:
                     folders.append((entry.path, (*entered, target)))
 
     def info(self, name: str) -> ObjectInfo:
-        path = self._path(name)
+        path = self.path_of(name)
         with _reading(path):
             stat = path.stat()
         return ObjectInfo(name, stat.st_size, stat.st_mtime_ns)
 
     def open_input(self, name: str) -> pa.NativeFile:
-        path = self._path(name)
+        path = self.path_of(name)
         with _reading(path):
             return pa.OSFile(str(path), "rb")
 
     def read(self, name: str) -> bytes:
-        path = self._path(name)
+        path = self.path_of(name)
         with _reading(path):
             return path.read_bytes()
 
@@ -143,16 +145,25 @@ class LocalStorage:
             staged.replace()
 
     def delete(self, name: str) -> None:
-        path = self._path(name)
+        path = self.path_of(name)
         with translated(path):
             try:
                 path.unlink()
             except (FileNotFoundError, NotADirectoryError):
                 return
             _sync_folder(path.parent)
+        # An object store has no folders: those that hold nothing any more go.
+        with suppress(OSError):
+            while (path := path.parent) != self._root:
+                path.rmdir()
 
     def stage(self, name: str) -> LocalStaged:
-        return LocalStaged(self._root, self._path(name))
+        return LocalStaged(self, self._root, self.path_of(name))
+
+    def hold(self, name: str, *, shared: bool = False) -> AbstractContextManager[None]:
+        from pipeline.storage.lock import held  # which needs this module's `translated`
+
+        return held(self.path_of(f"{LOCKS}/{name}"), shared=shared)
 
     def sweep(self) -> int:
         folder = self._root / STAGING
@@ -170,15 +181,16 @@ class LocalStorage:
                         removed += 1
         return removed
 
-    def _path(self, name: str) -> Path:
+    def path_of(self, name: str) -> Path:
+        """Where an object lies."""
         return self._root / checked_name(name)
 
 
 class LocalStaged:
     """A file in the staging folder, locked by this process until it is published or discarded."""
 
-    def __init__(self, root: Path, final: Path) -> None:
-        self._root = root
+    def __init__(self, storage: LocalStorage, root: Path, final: Path) -> None:
+        self._storage = storage
         self._final = final
         folder = root / STAGING
         with translated(folder):
@@ -190,21 +202,22 @@ class LocalStaged:
         with translated(self._final):
             self.path.write_bytes(data)
 
-    def publish(self) -> None:
-        with translated(self._final):
+    def publish(self, name: str | None = None) -> None:
+        final = self._final if name is None else self._storage.path_of(name)
+        with translated(final):
             os.fsync(self._lock)
-            _make_folders(self._final.parent)
-            try:
-                os.link(self.path, self._final)
-            except FileExistsError as error:
-                raise AlreadyExistsError("already exists", path=str(self._final)) from error
+            _link(self.path, final)
             self.path.unlink()
-            _sync_folder(self._final.parent)
+            _sync_folder(final.parent)
 
-    def replace(self) -> None:
+    def replace(self, only_if: ObjectInfo | None = None) -> None:
         with translated(self._final):
             os.fsync(self._lock)
             _make_folders(self._final.parent)
+            if only_if is not None and not _is_still(self._final, only_if):
+                raise AlreadyExistsError(
+                    "something else was put there meanwhile", path=str(self._final)
+                )
             self.path.replace(self._final)
             _sync_folder(self._final.parent)
 
@@ -216,6 +229,30 @@ class LocalStaged:
         with suppress(OSError):
             self.path.unlink(missing_ok=True)
         os.close(self._lock)
+
+
+def _link(staged: Path, final: Path) -> None:
+    """Links a staged file to its final name, in a folder that is made if there is none."""
+    for attempts_left in (2, 1, 0):
+        _make_folders(final.parent)
+        try:
+            os.link(staged, final)
+        except FileExistsError as error:
+            raise AlreadyExistsError("already exists", path=str(final)) from error
+        except FileNotFoundError:
+            # Another process may have removed the folder in between, for it was empty.
+            if not attempts_left or not staged.exists():
+                raise
+        else:
+            return
+
+
+def _is_still(path: Path, info: ObjectInfo) -> bool:
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return False
+    return (stat.st_size, stat.st_mtime_ns) == (info.size, info.mtime_ns)
 
 
 def _leads_to_folder(entry: os.DirEntry[str]) -> bool:

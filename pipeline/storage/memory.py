@@ -8,6 +8,7 @@ from __future__ import annotations
 import tempfile
 import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -18,6 +19,7 @@ from pipeline.storage.base import ObjectInfo, checked_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
 
 class MemoryStorage:
@@ -55,8 +57,14 @@ class MemoryStorage:
                 raise AlreadyExistsError("already exists", path=self._address(name))
             self._objects[name] = (data, time.time_ns())
 
-    def replace(self, name: str, data: bytes) -> None:
+    def replace(self, name: str, data: bytes, only_if: ObjectInfo | None = None) -> None:
         with self._lock:
+            if only_if is not None:
+                there = self._objects.get(name)
+                if there is None or (len(there[0]), there[1]) != (only_if.size, only_if.mtime_ns):
+                    raise AlreadyExistsError(
+                        "something else was put there meanwhile", path=self._address(name)
+                    )
             self._objects[checked_name(name)] = (data, time.time_ns())
 
     def delete(self, name: str) -> None:
@@ -65,6 +73,9 @@ class MemoryStorage:
 
     def stage(self, name: str) -> MemoryStaged:
         return MemoryStaged(self, checked_name(name))
+
+    def hold(self, name: str, *, shared: bool = False) -> AbstractContextManager[None]:  # noqa: ARG002
+        return nullcontext()
 
     def sweep(self) -> int:
         return 0
@@ -83,11 +94,11 @@ class MemoryStaged:
         self.path = Path(self._folder.name) / "staged"
         self.path.touch()
 
-    def publish(self) -> None:
-        self._storage.create(self._name, self.path.read_bytes())
+    def publish(self, name: str | None = None) -> None:
+        self._storage.create(name or self._name, self.path.read_bytes())
 
-    def replace(self) -> None:
-        self._storage.replace(self._name, self.path.read_bytes())
+    def replace(self, only_if: ObjectInfo | None = None) -> None:
+        self._storage.replace(self._name, self.path.read_bytes(), only_if)
 
     def __enter__(self) -> Self:
         return self

@@ -16,7 +16,8 @@ from pipeline.model import load
 from pipeline.predictions import schema_of
 from pipeline.probe import probe, without_rows
 from pipeline.progress import observer_for
-from pipeline.run import Stop, score
+from pipeline.run import score
+from pipeline.stop import Stop
 
 if TYPE_CHECKING:
     from pathlib import Path

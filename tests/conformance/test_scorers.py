@@ -16,7 +16,8 @@ import pytest
 
 from pipeline.job import Job
 from pipeline.progress import observer_for
-from pipeline.run import Stop, score
+from pipeline.run import score
+from pipeline.stop import Stop
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,7 +14,8 @@ import pytest
 from pipeline import scorers, stream
 from pipeline.errors import BadRowError, ChangedInputError, StorageError
 from pipeline.job import Job
-from pipeline.run import Stop, score
+from pipeline.run import score
+from pipeline.stop import Stop
 from pipeline.storage import LocalStorage
 
 if TYPE_CHECKING:

@@ -46,6 +46,7 @@ def note_of(source: Shard, fingerprint: str = FINGERPRINT) -> Provenance:
         counts=RowCounts(source.rows, source.rows),
         method="predict",
         batch_size=32,
+        data_xxh3="d" * 32,
     )
 
 

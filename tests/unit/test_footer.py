@@ -7,17 +7,27 @@ import hashlib
 import json
 import struct
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import CorruptShardError, NotFoundError, StorageError
-from pipeline.footer import PROVENANCE_KEY, Provenance, parquet_errors, read_footer
+from pipeline.footer import (
+    PROVENANCE_KEY,
+    Provenance,
+    data_digest,
+    parquet_errors,
+    read_footer,
+    unclosed_digest,
+)
 from pipeline.records import RowCounts
+from pipeline.storage import LocalStorage
 from pipeline.storage.memory import MemoryStorage
 from tests.unit.conftest import TABLE, note_of, parquet_bytes, shard
 
@@ -120,6 +130,48 @@ def test_a_disk_that_fails_is_told_from_bytes_that_do_not_decode(
     assert type(caught.value) is expected
     assert caught.value.path == "/lake/a.parquet"  # type: ignore[attr-defined]
     assert "details" not in str(caught.value)
+
+
+# The digest of the data
+
+
+@pytest.mark.parametrize("rows", [0, 3, 400_000], ids=["no rows", "a few", "several row groups"])
+@pytest.mark.parametrize("compression", ["zstd", "none"])
+def test_a_file_before_it_is_closed_holds_just_the_data_before_its_footer(
+    rows: int, compression: str, tmp_path: Path
+) -> None:
+    table = pa.table({"x": range(rows), "name": [f"row {i}" for i in range(rows)]})
+    path = tmp_path / "a.parquet"
+    writer = pq.ParquetWriter(path, table.schema, compression=compression, write_page_checksum=True)
+    for start in range(0, rows, 100_000):
+        writer.write_table(table.slice(start, 100_000))
+    before = path.read_bytes()
+    digest = unclosed_digest(path)
+    writer.add_key_value_metadata({"note": digest})
+    writer.close()
+    data = path.read_bytes()
+    (length,) = struct.unpack("<I", data[-8:-4])
+    assert data[: -8 - length] == before
+    assert data_digest(LocalStorage(tmp_path), "a.parquet") == digest
+    assert digest == xxhash.xxh3_128(before).hexdigest()
+
+
+def test_a_bit_that_flips_in_the_data_changes_its_digest() -> None:
+    data = bytearray(parquet_bytes())
+    storage = MemoryStorage()
+    storage.replace("a.parquet", bytes(data))
+    good = data_digest(storage, "a.parquet")
+    data[0] ^= 1
+    storage.replace("a.parquet", bytes(data))
+    assert data_digest(storage, "a.parquet") != good
+
+
+@pytest.mark.parametrize("data", [b"", GOOD[:-1], with_length(len(GOOD))])
+def test_data_whose_end_is_not_known_is_corrupt(data: bytes) -> None:
+    storage = MemoryStorage()
+    storage.create("a.parquet", data)
+    with pytest.raises(CorruptShardError):
+        data_digest(storage, "a.parquet")
 
 
 # The note

@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 
 from pipeline.errors import ChangedInputError, OutputMismatchError
 from pipeline.footer import Provenance
-from pipeline.plan import GROUP_BATCHES, GROUP_SHARDS, listing, plan_id, standing, work_units
+from pipeline.plan import (
+    GROUP_BATCHES,
+    GROUP_SHARDS,
+    listing,
+    plan_id,
+    share,
+    share_of_unreadable,
+    standing,
+    work_units,
+)
 from pipeline.records import Shard, WorkUnit
 from tests.unit.conftest import FINGERPRINT, note_of, shard
 
@@ -113,7 +122,7 @@ def test_a_changed_shard_fails_saying_what_differs(
     assert failed.path == error.path == now.path
     assert (error.expected or "").startswith(named[0])
     assert (error.received or "").startswith(named[1])
-    assert "/out/a.parquet" in (error.hint or "")
+    assert "--rescore-changed" in (error.hint or "")
 
 
 @pytest.mark.parametrize("note", [None, note_of(shard(), fingerprint="e" * 64)])
@@ -149,3 +158,58 @@ def test_plans_have_one_id_if_and_only_if_they_list_the_same_content(
 ) -> None:
     same_content = [s.identity for s in one] == [s.identity for s in other]
     assert (plan_id(listing(one)) == plan_id(listing(other))) == same_content
+
+
+# Shares
+
+
+@given(
+    rows=st.lists(st.integers(0, 10_000), max_size=40),
+    count=st.integers(1, 9),
+)
+def test_shares_are_a_partition_in_order(rows: list[int], count: int) -> None:
+    shards = [shard(f"{i:03}.parquet", rows=n) for i, n in enumerate(rows)]
+    shares = [share(shards, index, count) for index in range(count)]
+    assert sorted((s for part in shares for s in part), key=lambda s: s.name) == shards
+    assert all(list(part) == sorted(part, key=lambda s: s.name) for part in shares)
+
+
+@given(
+    rows=st.lists(st.integers(0, 10_000), max_size=40),
+    count=st.integers(1, 9),
+)
+def test_no_share_is_heavier_than_another_by_more_than_one_shard(
+    rows: list[int], count: int
+) -> None:
+    shards = [shard(f"{i:03}.parquet", rows=n) for i, n in enumerate(rows)]
+    loads = [sum(max(1, s.rows) for s in share(shards, i, count)) for i in range(count)]
+    assert max(loads) - min(loads) <= max([1, *rows])
+
+
+def test_shares_do_not_depend_on_the_order_of_the_listing() -> None:
+    shards = [shard(f"{i}.parquet", rows=i % 3) for i in range(9)]
+    assert set(share(shards, 1, 3)) == set(share(shards[::-1], 1, 3))
+
+
+def test_each_unreadable_file_is_of_one_share() -> None:
+    names = [f"{i}\udcff.parquet" for i in range(50)]
+    assert {share_of_unreadable(name, 4) for name in names} == {0, 1, 2, 3}
+
+
+# What is to be scored again
+
+
+def test_a_changed_shard_that_may_be_rescored_is_pending_and_its_file_is_to_be_replaced() -> None:
+    was, now, same = shard(), shard(size=2), shard("b.parquet")
+    notes = {now.name: note_of(was), same.name: note_of(same)}
+    at = standing(
+        [now, same], notes, FINGERPRINT, "/out", rescore=lambda s, n: n.input != s.identity
+    )
+    assert (at.pending, at.done, at.changed) == ((now,), (same,), ())
+    assert at.replaced == {now.name}
+
+
+def test_a_file_of_another_job_is_never_to_be_replaced() -> None:
+    notes = {"a.parquet": note_of(shard(), fingerprint="e" * 64)}
+    with pytest.raises(OutputMismatchError):
+        standing([shard(size=2)], notes, FINGERPRINT, "/out", rescore=lambda *_: True)

@@ -1,0 +1,84 @@
+"""Joining Parquet files without decoding them: their row groups end to end, below one footer.
+
+PURE, on footers: bytes are moved by `pipeline.segments`. A row group's bytes do not depend on
+where they lie, and a footer names places by their distance from the start of the file, so a joined
+file is the bytes of the parts' row groups and a footer whose places are shifted. Written so, a file
+is the same bytes as if one writer had written all of its row groups.
+
+Source of the field numbers: `parquet.thrift` of the Parquet format.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pipeline import thrift
+from pipeline.errors import CorruptShardError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+MAGIC = b"PAR1"
+
+_NUM_ROWS, _ROW_GROUPS, _KEY_VALUES = 3, 4, 5
+_GROUP_COLUMNS, _GROUP_OFFSET, _GROUP_ORDINAL = 1, 5, 7
+_CHUNK_OFFSETS = (2, 4, 6)  # the chunk's own, of its offset index, of its column index
+_CHUNK_META = 3
+_META_OFFSETS = (9, 10, 11, 14)  # data page, index page, dictionary page, bloom filter
+_OUR_NOTES = b"shardscore"
+
+
+def joined_footer(parts: Sequence[tuple[bytes, int]], notes: Mapping[bytes, bytes]) -> bytes:
+    """The footer of a file made of several files' row groups.
+
+    Args:
+        parts: For each file its footer, and the bytes by which its row groups move towards the
+            end of the file.
+        notes: Key-value metadata for the joined file, in place of all whose keys begin with
+            `shardscore`.
+
+    Returns:
+        The bytes between the last row group and the end of the file.
+
+    Raises:
+        CorruptShardError: A footer does not decode.
+    """
+    footers = [thrift.decode(footer) for footer, _ in parts]
+    groups: list[thrift.Struct] = []
+    for footer, (_, shift) in zip(footers, parts, strict=True):
+        for group in footer.get(_ROW_GROUPS).values:
+            _shift(group, shift, ordinal=len(groups))
+            groups.append(group)
+    whole = footers[-1]
+    whole.put(_NUM_ROWS, sum(footer.get(_NUM_ROWS) for footer in footers))
+    whole.put(_ROW_GROUPS, thrift.Sequence(thrift.STRUCT, groups))
+    pairs = whole.get(_KEY_VALUES)
+    if pairs is None:
+        raise CorruptShardError("a footer without a note")
+    others = [pair for pair in pairs.values if not pair.get(1).startswith(_OUR_NOTES)]
+    whole.put(_KEY_VALUES, thrift.Sequence(thrift.STRUCT, [*map(_pair, notes.items()), *others]))
+    data = thrift.encode(whole)
+    return data + len(data).to_bytes(4, "little") + MAGIC
+
+
+def _shift(group: thrift.Struct, shift: int, ordinal: int) -> None:
+    _move(group, _GROUP_OFFSET, shift)
+    if group.get(_GROUP_ORDINAL) is not None:
+        group.put(_GROUP_ORDINAL, ordinal)
+    for chunk in group.get(_GROUP_COLUMNS).values:
+        for number in _CHUNK_OFFSETS:
+            _move(chunk, number, shift)
+        for number in _META_OFFSETS:
+            _move(chunk.get(_CHUNK_META), number, shift)
+
+
+def _move(struct: thrift.Struct, number: int, shift: int) -> None:
+    # 0 is no place, but what writers put where the format has lost interest in a place.
+    if place := struct.get(number):
+        struct.put(number, place + shift)
+
+
+def _pair(item: tuple[bytes, bytes]) -> thrift.Struct:
+    return thrift.Struct(
+        [thrift.Field(i, thrift.BINARY, text) for i, text in enumerate(item, start=1)]
+    )

@@ -1,0 +1,311 @@
+"""A Parquet file that is written in segments, each of which can be saved on its way.
+
+`GroupedFile` takes record batches, cuts them into row groups at places that follow from the rows
+alone (`pipeline.row_groups`), and becomes one file. On its way it can be saved: all row groups
+that are full since the last time become a segment, a small Parquet file of its own, and the rows
+that wait for their row group travel in its footer, as Arrow writes them between processes, so that
+they come back as they were (Parquet would make other dictionaries of them). A file that was saved
+is joined from its segments, without decoding them, and is the same bytes as one that never was.
+
+It knows nothing of shards: what a segment is called and what its note says is its owner's affair.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import xxhash
+
+from pipeline.errors import CheckpointError, CorruptShardError, NotFoundError
+from pipeline.footer import footer_bytes, parquet_errors, unclosed_digest
+from pipeline.joining import MAGIC, joined_footer
+from pipeline.row_groups import ROW_GROUP_BYTES, row_group_rows, varying_bytes
+from pipeline.storage.local import translated
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from typing import BinaryIO
+
+    from pipeline.storage import Staged, Storage
+
+WAITING_KEY = b"shardscore.waiting"
+_CHUNK = 1 << 20
+_TRAILER = 8  # the footer's length and the magic
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Rows that wait for their row group, and what decides when it is full.
+
+    Attributes:
+        batches: The rows.
+        varying: Bytes of their values without a fixed width that were counted so far.
+    """
+
+    batches: tuple[pa.RecordBatch, ...] = ()
+    varying: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A saved segment: its name in the storage and the digest of the row groups in it."""
+
+    name: str
+    data_xxh3: str
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What a segment's note must say of it.
+
+    Attributes:
+        data_xxh3: Digest of its row groups.
+        waiting_xxh3: Digest of the rows that wait.
+        varying: See `Waiting`.
+    """
+
+    data_xxh3: str
+    waiting_xxh3: str
+    varying: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """The segment that is being written: a staged file and its writer."""
+
+    staged: Staged
+    parquet: pq.ParquetWriter
+
+
+class GroupedFile:
+    """A Parquet file to be. A context manager: what is not published when it is left is discarded.
+
+    Args:
+        output: Where it will be.
+        name: Its final name.
+        schema: Its columns.
+        segments: Segments that were saved of it before.
+        waiting: The rows that waited then.
+    """
+
+    def __init__(
+        self,
+        output: Storage,
+        name: str,
+        schema: pa.Schema,
+        segments: tuple[Segment, ...] = (),
+        waiting: Waiting | None = None,
+    ) -> None:
+        self._output = output
+        self._name = name
+        self._path = f"{output.url}/{name}"
+        self._schema = schema
+        self._segments = list(segments)
+        self._group_rows = row_group_rows(schema)
+        waiting = waiting or Waiting()
+        self._waiting = list(waiting.batches)
+        self._waiting_rows = sum(batch.num_rows for batch in self._waiting)
+        self._varying = waiting.varying
+        self._open: _Open | None = None
+        self._exit = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._discard()
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """What was saved so far."""
+        return tuple(self._segments)
+
+    def append(self, rows: pa.RecordBatch) -> None:
+        """Takes rows, and writes the row groups that they fill."""
+        self._waiting.append(rows)
+        self._waiting_rows += rows.num_rows
+        self._varying += varying_bytes(rows)
+        # Long texts and lists, whose bytes the schema does not tell, end a row group early.
+        heavy = self._varying > ROW_GROUP_BYTES
+        if heavy or self._waiting_rows >= self._group_rows:
+            self._flush(everything=heavy)
+
+    def save(self, name: str, note: Callable[[Saved], Mapping[bytes, bytes]]) -> None:
+        """Saves what came since the last time as a segment.
+
+        Args:
+            name: The segment's name in the storage.
+            note: From what was saved to the segment's key-value metadata.
+
+        Raises:
+            AlreadyExistsError: There is a segment of that name.
+            StorageError: It could not be written.
+        """
+        segment = self._segment()
+        with translated(self._path):
+            waiting = _packed(self._waiting, self._schema)
+            saved = Saved(
+                unclosed_digest(segment.staged.path),
+                xxhash.xxh3_128(waiting).hexdigest(),
+                self._varying,
+            )
+            segment.parquet.add_key_value_metadata({**note(saved), WAITING_KEY: waiting})
+            segment.parquet.close()
+        segment.staged.publish(name)
+        self._discard()
+        self._segments.append(Segment(name, saved.data_xxh3))
+
+    def finished(self, note: Callable[[str], Mapping[bytes, bytes]]) -> Staged:
+        """Writes all that is left; the whole file, staged.
+
+        Args:
+            note: Is given the digest of the file's row groups, and returns its metadata.
+
+        Raises:
+            CheckpointError: A saved segment is gone, or is not what was saved.
+            StorageError: It could not be written.
+        """
+        self._flush(everything=True)
+        last = self._segment()
+        with translated(self._path):
+            if not self._segments:
+                last.parquet.add_key_value_metadata(note(unclosed_digest(last.staged.path)))
+            last.parquet.close()
+        return self._joined(last, note) if self._segments else last.staged
+
+    def _joined(self, last: _Open, note: Callable[[str], Mapping[bytes, bytes]]) -> Staged:
+        """The saved segments and the last one, end to end in one file."""
+        whole = self._exit.enter_context(self._output.stage(self._name))
+        digest = xxhash.xxh3_128(MAGIC)
+        parts: list[tuple[bytes, int]] = []
+        with translated(self._path), whole.path.open("wb") as target:
+            target.write(MAGIC)
+            for segment in self._segments:
+                path = f"{self._output.url}/{segment.name}"
+                shift = target.tell() - len(MAGIC)
+                with _damaged(path), self._output.open_input(segment.name) as file:
+                    footer = footer_bytes(file, path)
+                    found = _append(file, len(footer), target, digest)
+                if found != segment.data_xxh3:
+                    raise _unusable(path, f"digest {found} instead of {segment.data_xxh3}")
+                parts.append((footer, shift))
+            shift = target.tell() - len(MAGIC)
+            with pa.OSFile(str(last.staged.path), "rb") as file:
+                footer = footer_bytes(file, self._path)
+                _append(file, len(footer), target, digest)
+            parts.append((footer, shift))
+            target.write(joined_footer(parts, note(digest.hexdigest())))
+        return whole
+
+    def _flush(self, *, everything: bool) -> None:
+        """Writes the row groups that are full, and at the end the one that is not."""
+        if not self._waiting_rows:
+            return
+        table = pa.Table.from_batches(self._waiting, self._schema)
+        full = self._waiting_rows - self._waiting_rows % self._group_rows
+        stop = self._waiting_rows if everything else full
+        parquet = self._segment().parquet
+        # One chunk a row group: where pages end must not depend on how the rows arrived.
+        with translated(self._path):
+            for start in range(0, stop, self._group_rows):
+                group = table.slice(start, min(self._group_rows, stop - start))
+                parquet.write_table(group.combine_chunks(), row_group_size=self._group_rows)
+        rest = table.slice(stop)
+        self._waiting = rest.to_batches()
+        self._waiting_rows = rest.num_rows
+        self._varying = 0
+
+    def _segment(self) -> _Open:
+        """The segment that is being written; begun if there is none."""
+        if self._open is None:
+            staged = self._exit.enter_context(self._output.stage(self._name))
+            with translated(self._path):
+                parquet = pq.ParquetWriter(
+                    staged.path, self._schema, **_parquet_options(self._schema)
+                )
+            self._exit.callback(_abandon, parquet)
+            self._open = _Open(staged, parquet)
+        return self._open
+
+    def _discard(self) -> None:
+        self._open = None
+        self._exit.close()
+
+
+def unpacked(packed: bytes, varying: int) -> Waiting:
+    """The rows that a segment's footer carries, under `WAITING_KEY`."""
+    with pa.ipc.open_stream(packed) as stream:
+        return Waiting(tuple(stream), varying)
+
+
+def _packed(waiting: Iterable[pa.RecordBatch], schema: pa.Schema) -> bytes:
+    sink = pa.BufferOutputStream()
+    options = pa.ipc.IpcWriteOptions(compression="zstd")
+    with pa.ipc.new_stream(sink, schema, options=options) as stream:
+        for batch in waiting:
+            stream.write_batch(batch)
+    return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]
+
+
+@contextmanager
+def _damaged(path: str) -> Iterator[None]:
+    """Turns what keeps a segment from being read as one into a CheckpointError."""
+    try:
+        with parquet_errors(path):
+            yield
+    except (CorruptShardError, NotFoundError) as error:
+        raise _unusable(path, error.received or error.message) from error
+
+
+def _unusable(path: str, received: str) -> CheckpointError:
+    return CheckpointError(
+        "a checkpoint is damaged or gone",
+        path=path,
+        received=received,
+        hint="run again: the shard is scored from its first row",
+    )
+
+
+def _abandon(parquet: pq.ParquetWriter) -> None:
+    if parquet.is_open:
+        # Closing writes a valid, short file; it is still under its staged name, and goes.
+        with suppress(OSError):
+            parquet.close()
+
+
+def _append(file: pa.NativeFile, footer: int, target: BinaryIO, digest: xxhash.xxh3_128) -> str:
+    """Appends a Parquet file's row groups to `target`; the digest of all before its footer."""
+    own = xxhash.xxh3_128()
+    left = file.size() - footer - _TRAILER
+    file.seek(0)
+    own.update(file.read(len(MAGIC)))
+    left -= len(MAGIC)
+    while left > 0:
+        chunk = file.read(min(left, _CHUNK))
+        if not chunk:  # shorter than it was a moment ago: the digest tells
+            break
+        own.update(chunk)
+        digest.update(chunk)
+        target.write(chunk)
+        left -= len(chunk)
+    return own.hexdigest()
+
+
+def _parquet_options(schema: pa.Schema) -> dict[str, Any]:
+    # Dictionaries halve the speed of writing floats, which seldom repeat.
+    repeating = [
+        f.name
+        for f in schema
+        if not pa.types.is_floating(f.type)
+        and not pa.types.is_nested(f.type)
+        and not isinstance(f.type, pa.ExtensionType)
+    ]
+    return {
+        "compression": "zstd",
+        "use_dictionary": repeating or False,
+        "write_page_checksum": True,
+    }

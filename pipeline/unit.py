@@ -1,0 +1,225 @@
+"""One unit of work, all the way from rows to published files.
+
+A big shard is a unit of its own. It goes on behind its last checkpoint, is saved every so often at
+a batch boundary, and is saved at once when the run is to end: by a signal, or because storage
+fails. Small shards share a unit, are over within moments, and are not saved on their way.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from contextlib import closing, suppress
+from typing import TYPE_CHECKING
+
+from pipeline import checkpoints
+from pipeline.checkpoints import NOTHING, Resumed
+from pipeline.errors import DataError, ScoringError, StoppedError, StorageError
+from pipeline.records import FailedShard, Outcome, WorkUnit
+from pipeline.runtime import versions
+from pipeline.scorers import scorer_for
+from pipeline.stream import read_batches
+from pipeline.writer import ShardWriter, Target, output_schema, published_by_another
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
+    from pipeline.prepare import Prepared
+    from pipeline.records import Batch, ScoredBatch, Shard
+    from pipeline.run_state import Run
+    from pipeline.stop import Stop
+    from pipeline.survey import Survey
+
+GRACE_SECONDS = 0.5
+"""How long a stop waits for small shards that are scored already to be published."""
+
+
+class UnitRunner:
+    """Scores units of a prepared job, one after the other.
+
+    Args:
+        prepared: The model and how shards are scored with it.
+        surveyed: The job and its output.
+        run: Is told what happens.
+        stop: May ask to stop.
+    """
+
+    def __init__(self, prepared: Prepared, surveyed: Survey, run: Run, stop: Stop) -> None:
+        self._prepared = prepared
+        self._surveyed = surveyed
+        self._output = surveyed.output
+        self._run = run
+        self._stop = stop
+        self._versions = versions()
+
+    def __call__(self, unit: WorkUnit) -> None:
+        """Scores one unit.
+
+        Where a shard of a group breaks the contract, it is scored, and fails, alone, and the
+        others as groups without it. What is in a batch is the same either way.
+
+        Raises:
+            StoppedError: A stop was asked for.
+            ShardscoreError: Storage failed, or the output is another job's.
+        """
+        parts = deque([unit.shards])
+        while parts:
+            shards = parts.popleft()
+            left, error = self._attempt(WorkUnit(shards, unit.small))
+            if error is None:
+                continue
+            if len(shards) == 1:
+                failed = FailedShard(shards[0].name, shards[0].path, error)
+                self._run.shard_failed(failed, shards[0].rows)
+            else:
+                self._run.shard_dropped()
+                parts.extendleft(reversed(_around_culprit(left, error)))
+
+    def _attempt(self, unit: WorkUnit) -> tuple[tuple[Shard, ...], DataError | None]:
+        """Scores a unit until a shard of it breaks the contract.
+
+        Returns:
+            The shards that are not finished, and the error; none, and None, if all went well.
+        """
+        done = 0
+        try:
+            for outcome in self._small(unit) if unit.small else self._big(unit.shards[0]):
+                done += 1
+                self._run.shard_done(outcome)
+        except DataError as error:
+            return unit.shards[done:], error.detached()
+        return (), None
+
+    def _small(self, unit: WorkUnit) -> Iterator[Outcome]:
+        begun = time.monotonic()
+        size = self._prepared.identity.batch_size
+        with closing(self._scored(unit.shards, small=True)) as scored:
+            for shard in unit.shards:
+                with ShardWriter(self._output, self._target(shard, small=True)) as writer:
+                    for _ in range(shard.batches(size)):
+                        self._take(next(scored), writer)
+                    status, counts = writer.commit()
+                spent = time.monotonic() - begun
+                begun += spent
+                method = self._prepared.identity.small_method
+                yield Outcome(shard.name, status, counts, method, spent)
+                # The call that scored this shard has scored the others too: they are finished,
+                # unless that takes long.
+                self._stop.heed(GRACE_SECONDS)
+
+    def _big(self, shard: Shard) -> Iterator[Outcome]:
+        begun = time.monotonic()
+        method = self._prepared.identity.method
+        counts = published_by_another(self._output, self._target(shard, small=False))
+        if counts is not None:
+            yield Outcome(shard.name, "already_published", counts, method)
+            return
+        target = self._target(shard, small=False, resumed=self._resumed(shard))
+        left = shard.batches(self._prepared.identity.batch_size)
+        left -= target.resumed.rows // self._prepared.identity.batch_size
+        with (
+            closing(self._scored((shard,), small=False, start=target.resumed.rows)) as scored,
+            ShardWriter(self._output, target) as writer,
+        ):
+            self._write_big(scored, left, writer, shard)
+            status, counts = writer.commit()
+        spent = time.monotonic() - begun
+        yield Outcome(shard.name, status, counts, method, spent, target.resumed.rows)
+
+    def _write_big(
+        self, scored: Iterator[ScoredBatch], left: int, writer: ShardWriter, shard: Shard
+    ) -> None:
+        every = self._surveyed.job.checkpoint_every
+        saved = time.monotonic()
+        try:
+            for number in range(1, left + 1):
+                batch = next(scored)
+                self._take(batch, writer)
+                # With its last batch written a shard is better published than saved.
+                if number == left or not batch.ends_call:
+                    continue
+                self._stop.heed()
+                if time.monotonic() - saved >= every:
+                    self._save(writer, shard)
+                    saved = time.monotonic()
+        except StoppedError:
+            self._save(writer, shard)
+            raise
+        except (StorageError, ScoringError):
+            with suppress(StorageError):  # what ended the run matters more
+                self._save(writer, shard)
+            raise
+
+    def _save(self, writer: ShardWriter, shard: Shard) -> None:
+        rows = writer.checkpoint()
+        if rows is not None:
+            self._run.checkpoint_saved(shard, rows)
+
+    def _take(self, batch: ScoredBatch, writer: ShardWriter) -> None:
+        writer.write(batch)
+        self._run.batch_done(batch.batch.rows)
+
+    def _scored(
+        self, shards: tuple[Shard, ...], *, small: bool, start: int = 0
+    ) -> Generator[ScoredBatch, None, None]:
+        """The shards' batches, scored; the first shard's from row `start` on."""
+        identity, proof = self._prepared.identity, self._prepared.proof
+        size = identity.batch_size
+
+        def batches() -> Generator[Batch, None, None]:
+            for shard in shards:
+                contract = self._prepared.contracts[shard.name]
+                yield from read_batches(
+                    shard,
+                    contract.binding,
+                    contract.carried,
+                    size,
+                    fail_on_bad=identity.on_bad_row == "fail",
+                    start=start,
+                )
+
+        count = sum(shard.batches(size) for shard in shards) - start // size
+        method = identity.small_method if small else identity.method
+        scorer = scorer_for(method, self._prepared.model, proof.schema)
+        # Closed in this order: the scorer stops reading ahead before its source is closed.
+        with (
+            closing(batches()) as source,
+            closing(scorer.score(source, count, together=small)) as scored,
+        ):
+            yield from scored
+
+    def _resumed(self, shard: Shard) -> Resumed:
+        spans = self._surveyed.checkpoints.get(shard.name)
+        if not spans:
+            return NOTHING
+        found = checkpoints.resume(self._output, spans, self._target(shard, small=False).origin)
+        self._run.resumed(shard, found.rows, checkpoints.reach(spans))
+        return found
+
+    def _target(self, shard: Shard, *, small: bool, resumed: Resumed = NOTHING) -> Target:
+        identity = self._prepared.identity
+        kept = self._prepared.contracts[shard.name].kept
+        schema = output_schema(
+            kept, self._prepared.proof.schema, with_reason=identity.on_bad_row == "null"
+        )
+        return Target(
+            shard=shard,
+            schema=schema,
+            kept=tuple(kept.names),
+            identity=identity,
+            method=identity.small_method if small else identity.method,
+            versions=self._versions,
+            resumed=resumed,
+            replacing=self._surveyed.replaced.get(shard.name),
+        )
+
+
+def _around_culprit(shards: tuple[Shard, ...], error: DataError) -> list[tuple[Shard, ...]]:
+    """The shards in parts, in order: the one at fault alone, or all if it is not known which."""
+    places = [i for i, shard in enumerate(shards) if shard.path == error.path]
+    # An error of predict() is about all the rows that it was given.
+    if isinstance(error, ScoringError) or not places:
+        return [(shard,) for shard in shards]
+    place = places[0]
+    parts = [shards[:place], shards[place : place + 1], shards[place + 1 :]]
+    return [part for part in parts if part]

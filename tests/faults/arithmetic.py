@@ -1,0 +1,86 @@
+"""The command with arithmetic in the place of the model: a process that is up in half a second.
+
+Sweeps over each system call need hundreds of processes, and TensorFlow takes seconds to come up.
+So this stands in for exactly what needs TensorFlow (loading a model, the probe, and the call that
+scores a batch); all else is the real command: its options, the survey, the locks, reading,
+checkpoints, publishing, reports.
+
+    python -m tests.faults.arithmetic score --model any.keras --input lake --output out …
+
+The model takes named inputs a and b, of which neither may be null, and predicts `sum` and, for the
+sake of columns of more than one value, `powers`: (n, 3). `PAUSE` in the environment are seconds
+that each batch takes.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline import prepare
+from pipeline.model import LoadedModel, digest_model
+from pipeline.predictions import PredictionSchema, schema_of
+from pipeline.probe import Proof
+from pipeline.records import Batch, ScoredBatch
+from pipeline.signature import InputSpec, Signature
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator, Sequence
+
+SIGNATURE = Signature(
+    inputs=(InputSpec("a", (1,), "float32"), InputSpec("b", (1,), "float32")),
+    structure="dict",
+    output_names=(),
+    custom_step=False,
+)
+
+
+def predicted(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> dict[str, np.ndarray[Any, Any]]:
+    """What the model says: (n, 1) each in, (n, 1) and (n, 3) out."""
+    return {"sum": a + b, "powers": np.concatenate([a, a**2, a**3], axis=1)}
+
+
+def load(path: str, imports: Sequence[str] = (), expected: str | None = None) -> LoadedModel:
+    return LoadedModel(None, SIGNATURE, digest_model(path, expected), path)
+
+
+def probe(_model: LoadedModel, features: Sequence[np.ndarray[Any, Any]], *_rest: object) -> Proof:
+    schema = schema_of(predicted(*features))
+    return Proof("predict_on_batch", schema, "arithmetic needs no proof")
+
+
+class Arithmetic:
+    method = "predict_on_batch"
+
+    def __init__(self, schema: PredictionSchema) -> None:
+        self._schema = schema
+        self._pause = float(os.environ.get("PAUSE", "0"))
+
+    def score(
+        self, source: Iterator[Batch], count: int, *, together: bool
+    ) -> Generator[ScoredBatch, None, None]:
+        for number, batch in enumerate(islice(source, count), start=1):
+            time.sleep(self._pause)
+            outputs = predicted(*batch.features)
+            arrays = self._schema.to_arrow(list(outputs.values()), batch.good_rows)
+            yield ScoredBatch(batch, arrays, ends_call=not together or number == count)
+
+
+def install() -> None:
+    """Puts the arithmetic in its place, in this process."""
+    from pipeline import unit
+
+    prepare.load = load
+    prepare.probe = probe
+    unit.scorer_for = lambda _method, _model, schema: Arithmetic(schema)
+
+
+if __name__ == "__main__":
+    from jobs.cli import main
+
+    install()
+    main()
