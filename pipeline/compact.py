@@ -1,4 +1,4 @@
-"""Reading Thrift's compact protocol quickly and piecemeal: page headers, and row groups in a footer.
+"""Reading Thrift's compact protocol quickly and piecemeal: page headers, parts of a footer.
 
 Where `pipeline.thrift` reads a whole footer so that it can be written back, this reads one struct
 from the start of some data, or a list's structs one by one, into plain dicts by field number, in
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _DEEPEST = 16
+_HIGHEST_FIELD = 0x7FFF
 _TRUE, _FALSE, _BYTE, _I16, _I32, _I64 = 1, 2, 3, 4, 5, 6
 _DOUBLE, _BINARY, _LIST, _SET, _STRUCT = 7, 8, 9, 10, 12
 
@@ -99,6 +100,8 @@ def _struct(data: bytes, position: int, depth: int) -> tuple[Struct, int]:
         else:
             raw, position = read_varint(data, position)
             number = (raw >> 1) ^ -(raw & 1)
+        if not 0 <= number <= _HIGHEST_FIELD:
+            raise ThriftError(f"a field of number {number}")
         if _I16 <= kind <= _I64:  # most are: the way round a call
             byte = data[position]
             position += 1

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 _FIRST_READ = 128
 _LARGEST_HEADER = 16 << 20  # Arrow's own limit
 
+_MOST_EMPTY = 64
+"""Pages of dictionaries, of indexes and without values that a chunk may have."""
+
 # Page types.
 _DATA, _INDEX, _DICTIONARY, _DATA_V2 = 0, 1, 2, 3
 
@@ -68,13 +71,13 @@ def check_pages(file: pa.NativeFile, chunk: Chunk) -> None:
         PageError: They hold another number of values or rows than the footer says, or lead out
             of the chunk.
     """
-    position, values, rows = chunk.start, 0, 0
+    position, values, rows, empty = chunk.start, 0, 0, 0
     only_v2 = True
     while values < chunk.values:
         if position >= chunk.stop:
             raise PageError(f"pages of {values} values; the footer says {chunk.values}")
         header, body = _header_at(file, position)
-        kind = header.get(_TYPE)
+        kind, count = header.get(_TYPE), 0
         packed, unpacked = header.get(_COMPRESSED), header.get(_UNCOMPRESSED)
         if not isinstance(packed, int) or not isinstance(unpacked, int):
             raise PageError(f"no page begins at byte {position}")
@@ -87,9 +90,10 @@ def check_pages(file: pa.NativeFile, chunk: Chunk) -> None:
             raise PageError(f"{packed} bytes that unpack to {unpacked}, in an unpacked column")
         if kind in (_DATA, _DATA_V2):
             of_kind = header.get(_DATA_HEADER if kind == _DATA else _DATA_V2_HEADER)
-            count = of_kind.get(_VALUES) if isinstance(of_kind, dict) else None
-            if not isinstance(of_kind, dict) or not isinstance(count, int) or count < 0:
+            found = of_kind.get(_VALUES) if isinstance(of_kind, dict) else None
+            if not isinstance(of_kind, dict) or not isinstance(found, int) or found < 0:
                 raise PageError(f"a page that does not say what it holds, at byte {position}")
+            count = found
             values += count
             if kind == _DATA_V2:
                 rows += _checked_v2(file, body, packed, of_kind, chunk)
@@ -97,6 +101,10 @@ def check_pages(file: pa.NativeFile, chunk: Chunk) -> None:
                 only_v2 = False
         elif kind not in (_INDEX, _DICTIONARY):
             raise PageError(f"a page of unknown type {kind} at byte {position}")
+        if not count:
+            empty += 1
+            if empty > _MOST_EMPTY:  # or a gigabyte of them would be walked
+                raise PageError(f"more than {_MOST_EMPTY} pages without a value")
         position = body + packed
     if values != chunk.values:
         raise PageError(f"pages of {values} values; the footer says {chunk.values}")
@@ -107,8 +115,8 @@ def check_pages(file: pa.NativeFile, chunk: Chunk) -> None:
 def _checked_v2(file: pa.NativeFile, body: int, packed: int, header: Struct, chunk: Chunk) -> int:
     """The rows of a page of the second version, whose levels lie unpacked before its values."""
     fields = (_V2_NULLS, _V2_ROWS, _V2_DEFINITION_BYTES, _V2_REPETITION_BYTES)
-    numbers = [header.get(field) for field in fields]
-    if not all(isinstance(number, int) and number >= 0 for number in numbers):
+    numbers = [n for f in fields if isinstance(n := header.get(f), int) and n >= 0]
+    if len(numbers) < len(fields):
         raise PageError(f"a page that does not say what it holds, at byte {body}")
     nulls, rows, definition, repetition = numbers
     values = header[_VALUES]
@@ -123,7 +131,7 @@ def _checked_v2(file: pa.NativeFile, body: int, packed: int, header: Struct, chu
     ):
         if _levels_length(part, highest, values) != len(part):
             raise PageError(f"levels that end before or after their {len(part)} bytes")
-    return int(rows)
+    return rows
 
 
 def _levels_length(levels: bytes, highest: int, count: int) -> int:

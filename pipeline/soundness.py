@@ -27,9 +27,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.types as pt
 
+from pipeline.compact import Struct, ThriftError, elements
 from pipeline.footer import corrupt
 from pipeline.page_headers import Chunk, PageError, check_pages
-from pipeline.compact import Struct, ThriftError, elements
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
