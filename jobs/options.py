@@ -168,6 +168,16 @@ ShardCount = Annotated[
         help="How many shares there are, alike in rows.",
     ),
 ]
+FollowLinks = Annotated[
+    bool | None,
+    typer.Option(
+        "--follow-links/--no-follow-links",
+        envvar="SHARDSCORE_FOLLOW_LINKS",
+        show_envvar=False,
+        help="Follow links that lead out of an input. Without it, each is a failed shard.",
+        show_default=False,
+    ),
+]
 LogFormat = Annotated[
     Literal["auto", "text", "json"],
     typer.Option(
