@@ -208,16 +208,15 @@ class ObjectStaged:
         self.path = self._file.path
 
     def publish(self, name: str | None = None) -> None:
-        final = self._name if name is None else checked_name(name)
-        size = self._size()
+        size, final = self._size(), checked_name(name or self._name)
         if size <= WHOLE:
             self._storage.put_file(final, self.path, "create")
             return
         self._refuse_over(self._storage.largest, size)
         if self._uploaded is None:  # a publish that is tried again copies again, no more
-            part = f"{STAGING}/{socket.gethostname()[:64]}-{os.getpid()}-{secrets.token_hex(8)}"
-            self._storage.put_parts(part, self.path, size)
-            self._uploaded = part
+            parts = f"{STAGING}/{socket.gethostname()[:64]}-{os.getpid()}-{secrets.token_hex(8)}"
+            self._storage.put_parts(parts, self.path, size)
+            self._uploaded = parts
         self._storage.copy(self._uploaded, final)
 
     def replace(self, only_if: ObjectInfo | None = None) -> None:
