@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import ConfigError
 from pipeline.storage.local import LocalStorage
-from pipeline.storage.memory import MemoryStorage
+from pipeline.storage.memory import MemoryBucket, MemoryStorage
 from pipeline.storage.retry import Retrying
 
 if TYPE_CHECKING:
@@ -58,9 +58,14 @@ def _object_store(address: str) -> Storage:
     return Retrying(ObjectStorage(address))
 
 
-@functools.cache
 def _memory(address: str) -> Storage:
-    return MemoryStorage(address)
+    bucket, _, prefix = address.removeprefix("memory://").partition("/")
+    return MemoryStorage(address, _memory_bucket(bucket), f"{prefix}/" if prefix else "")
+
+
+@functools.cache
+def _memory_bucket(name: str) -> MemoryBucket:  # noqa: ARG001 - one a name
+    return MemoryBucket()
 
 
 _factories: dict[str, Callable[[str], Storage]] = {

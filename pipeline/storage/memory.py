@@ -34,22 +34,38 @@ class _Object:
         return ObjectInfo(name, len(self.data), self.mtime_ns, str(self.version))
 
 
-class MemoryStorage:
-    """Objects in a dictionary."""
+class MemoryBucket:
+    """Objects in a dictionary, by their keys."""
 
-    def __init__(self, url: str = "memory://") -> None:
+    def __init__(self) -> None:
+        self.objects: dict[str, _Object] = {}
+        self.versions = itertools.count()
+        self.lock = threading.Lock()
+
+
+class MemoryStorage:
+    """The objects of a bucket whose keys begin with a prefix.
+
+    Args:
+        url: Its address.
+        bucket: Where its objects are; None: a bucket of its own.
+        prefix: Empty, or ends with `/`.
+    """
+
+    def __init__(
+        self, url: str = "memory://", bucket: MemoryBucket | None = None, prefix: str = ""
+    ) -> None:
         self.url = url
-        self._objects: dict[str, _Object] = {}
-        self._versions = itertools.count()
-        self._lock = threading.Lock()
+        self._bucket = bucket or MemoryBucket()
+        self._prefix = prefix
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        start = f"{prefix.rstrip('/')}/" if prefix else ""
-        with self._lock:
-            found = sorted(self._objects.items())
-        for name, there in found:
-            if name.startswith(start):
-                yield there.info(name)
+        start = self._prefix + (f"{prefix.rstrip('/')}/" if prefix else "")
+        with self._bucket.lock:
+            found = sorted(self._bucket.objects.items())
+        for key, there in found:
+            if key.startswith(start):
+                yield there.info(key[len(self._prefix) :])
 
     def info(self, name: str) -> ObjectInfo:
         return self._at(name).info(name)
@@ -61,26 +77,26 @@ class MemoryStorage:
         return self._at(name).data
 
     def create(self, name: str, data: bytes) -> None:
-        with self._lock:
-            if checked_name(name) in self._objects:
+        with self._bucket.lock:
+            if self._key(name) in self._bucket.objects:
                 raise AlreadyExistsError("already exists", path=self._address(name))
             self._put(name, data)
 
     def replace(self, name: str, data: bytes) -> None:
-        with self._lock:
-            self._put(checked_name(name), data)
+        with self._bucket.lock:
+            self._put(name, data)
 
     def replace_only(self, name: str, data: bytes, only_if: ObjectInfo) -> None:
         """Replaces one version of an object and no other."""
-        with self._lock:
-            there = self._objects.get(checked_name(name))
+        with self._bucket.lock:
+            there = self._bucket.objects.get(self._key(name))
             if there is None or not there.info(name).same_version(only_if):
                 raise AlreadyExistsError("it was changed meanwhile", path=self._address(name))
             self._put(name, data)
 
     def delete(self, name: str) -> None:
-        with self._lock:
-            self._objects.pop(checked_name(name), None)
+        with self._bucket.lock:
+            self._bucket.objects.pop(self._key(name), None)
 
     def stage(self, name: str) -> MemoryStaged:
         return MemoryStaged(self, checked_name(name))
@@ -95,13 +111,17 @@ class MemoryStorage:
         return nullcontext()
 
     def _put(self, name: str, data: bytes) -> None:
-        self._objects[name] = _Object(data, time.time_ns(), next(self._versions))
+        there = _Object(data, time.time_ns(), next(self._bucket.versions))
+        self._bucket.objects[self._key(name)] = there
 
     def _at(self, name: str) -> _Object:
         try:
-            return self._objects[checked_name(name)]
+            return self._bucket.objects[self._key(name)]
         except KeyError as error:
             raise NotFoundError("no such object", path=self._address(name)) from error
+
+    def _key(self, name: str) -> str:
+        return self._prefix + checked_name(name)
 
     def _address(self, name: str) -> str:
         return f"{self.url}/{name}"

@@ -8,6 +8,7 @@ follows is then fetched in the background. Bytes that were fetched and not read 
 
 from __future__ import annotations
 
+import bisect
 from collections import OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,7 +25,8 @@ _SHORTEST = 128 << 10
 _LONGEST = 4 << 20
 _DEPTH = 16
 _SEQUENCES = 512
-_THREADS = 16
+_STARTS = 4096
+_THREADS = 12
 
 
 @dataclass(slots=True)
@@ -65,8 +67,10 @@ class ReadAhead:
         self._segments: list[_Segment] = []
         # The sequences, by where they have come to.
         self._ends: OrderedDict[int, _Sequence] = OrderedDict()
+        # Where they began, in order: there another ends, for these bytes were read.
+        self._starts: list[int] = []
         self._reads = 0
-        self._round = 64
+        self._round = 32
 
     def read(self, start: int, length: int) -> bytes:
         """The bytes from `start` on; `length` of them must be there.
@@ -76,6 +80,9 @@ class ReadAhead:
         """
         self._reads += 1
         before = self._ends.pop(start, None)
+        if before is None:
+            bisect.insort(self._starts, start)
+            del self._starts[:-_STARTS]
         # Reads differ in length where pages end: what is fetched ahead is as long as the longest.
         step = min(max(length, before.longest if before else _SHORTEST), _LONGEST)
         parts = []
@@ -132,13 +139,16 @@ class ReadAhead:
         # In a round each sequence is read once or twice. For what was fetched some rounds ago
         # nobody comes any more: its sequence has ended.
         live = self._live()
-        oldest = self._reads - 6 * live - 16
+        oldest = self._reads - 6 * live - 64
         self._segments = [s for s in self._segments if s.born > oldest]
         waiting = sum(s.end - s.start for s in self._segments)
         share = AHEAD // live
         if share < length // 2:
             return
         limit = min(self._size, start + max(length, min(reads * length, _DEPTH * length, share)))
+        known = bisect.bisect_left(self._starts, start)
+        if known < len(self._starts):
+            limit = min(limit, self._starts[known])
         while True:
             while (there := self._covering(start)) is not None:
                 start = there.end
@@ -152,10 +162,13 @@ class ReadAhead:
             self._segments.append(_Segment(start, end, data, self._reads))
 
     def _live(self) -> int:
-        """How many sequences are being read: those that came further in the last round or two."""
+        """How many sequences are being read: those that came further in the last rounds."""
         recent = self._reads - 3 * self._round
-        found = sum(s.last > recent for s in self._ends.values() if s.reads > 1)
-        self._round = max(found, 8)
+        found = sum(
+            sequence.last > recent and (sequence.reads > 1 or sequence.longest >= _BUFFER)
+            for sequence in self._ends.values()
+        )
+        self._round = max(found, 32)
         return max(found, 1)
 
     def _covering(self, at: int) -> _Segment | None:

@@ -23,10 +23,13 @@ def test_object_stores_get_retries(s3: str) -> None:
     assert storage.url == s3
 
 
-def test_an_address_in_memory_is_one_storage_for_all() -> None:
+def test_an_address_in_memory_leads_to_the_same_objects_for_all() -> None:
     storage_at("memory://locate/a/").create("x", b"abc")
     assert storage_at("memory://locate/a").read("x") == b"abc"
+    assert storage_at("memory://locate").read("a/x") == b"abc"
+    assert [info.name for info in storage_at("memory://locate").list("a")] == ["a/x"]
     assert list(storage_at("memory://locate/b").list()) == []
+    assert list(storage_at("memory://another/a").list()) == []
 
 
 def test_a_registered_scheme_is_served_by_its_factory(monkeypatch: pytest.MonkeyPatch) -> None:

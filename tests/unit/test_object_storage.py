@@ -179,7 +179,7 @@ def test_a_listing_tells_of_every_key_as_it_is(server: str, request: pytest.Fixt
     for name in odd:
         assert found[name].size == 1
         assert storage.refuses(name) is not None
-        with pytest.raises(ShardscoreError, match="not a name|cannot hold"):
+        with pytest.raises(ShardscoreError, match=r"not a name|cannot hold"):
             storage.read(name)
 
 
