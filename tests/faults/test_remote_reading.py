@@ -84,7 +84,7 @@ def test_the_first_batch_comes_after_a_few_megabytes(
     assert sum(asked) < 25e6
     for _ in reading:
         pass
-    assert sum(asked) < 1.3 * shard.size
+    assert sum(asked) < 1.05 * shard.size
     reading.close()
 
 
