@@ -208,7 +208,7 @@ class ObjectStaged:
         self.path = self._file.path
 
     def publish(self, name: str | None = None) -> None:
-        size, final = self._size(), name or self._name
+        size, final = self._size(), checked_name(name or self._name)
         if size <= WHOLE:
             self._storage.put_file(final, self.path, "create")
             return
