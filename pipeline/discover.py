@@ -28,8 +28,11 @@ from pipeline.errors import (
 )
 from pipeline.footer import parquet_errors, read_footer
 from pipeline.records import FailedShard, Shard
+from pipeline.soundness import check_footer
 from pipeline.storage import storage_at
 from pipeline.storage.base import is_hidden
+from pipeline.storage.folders import leads_out
+from pipeline.storage.links import Leaving, walk
 from pipeline.storage.local import translated
 
 if TYPE_CHECKING:
@@ -57,18 +60,21 @@ class _Found:
     name: str
     size: int
     mtime_ns: int
+    leads_to: str | None = None  # where a link goes that leaves the input, and is not followed
 
     @property
     def path(self) -> str:
         return f"{self.root}/{self.key}"
 
 
-def discover(inputs: Iterable[str], output: str) -> Discovery:
+def discover(inputs: Iterable[str], output: str, *, follow_links: bool = False) -> Discovery:
     """Lists the shards of the inputs and reads their footers.
 
     Args:
         inputs: Files, folders or globs.
         output: The output folder; what lies in it is not input, even if it lies in an input.
+        follow_links: Whether links that lead out of an input are followed. If not, each is a
+            failed shard. An input that is a link itself is what the user named.
 
     Raises:
         NoInputError: An input does not exist, or holds no Parquet file.
@@ -78,7 +84,7 @@ def discover(inputs: Iterable[str], output: str) -> Discovery:
     by_place: dict[str, _Found] = {}
     outside = _Outside(output)
     for address in inputs:
-        for file in _files(address, outside):
+        for file in _files(address, outside, follow=follow_links):
             other = found.setdefault(file.name, file)
             if other.path != file.path:
                 raise UsageError(
@@ -86,6 +92,8 @@ def discover(inputs: Iterable[str], output: str) -> Discovery:
                     received=f"{other.path}\n{file.path}",
                     hint="give their common folder as input, or score them to two outputs",
                 )
+            if file.leads_to is not None:
+                continue
             same = by_place.setdefault(os.path.realpath(file.path), file)
             if same.name != file.name:
                 raise UsageError(
@@ -110,7 +118,7 @@ def discover(inputs: Iterable[str], output: str) -> Discovery:
     return Discovery(tuple(shards), tuple(failed))
 
 
-def _files(address: str, outside: _Outside) -> Iterator[_Found]:
+def _files(address: str, outside: _Outside, *, follow: bool) -> Iterator[_Found]:
     storage = storage_at(address)
     path = Path(storage.url)
     if outside.is_output(path):
@@ -118,7 +126,8 @@ def _files(address: str, outside: _Outside) -> Iterator[_Found]:
             "the output is one of the inputs", path=str(path), hint="choose another --output"
         )
     if path.is_dir():
-        found = list(_below(str(path), outside))
+        tree = os.path.realpath(path)
+        found = list(_below(str(path), str(path), outside, tree=tree, follow=follow))
     elif path.is_file():
         if is_hidden(path.name):
             raise UsageError(
@@ -130,7 +139,7 @@ def _files(address: str, outside: _Outside) -> Iterator[_Found]:
         yield _Found(str(path.parent), path.name, path.name, stat.st_size, stat.st_mtime_ns)
         return
     elif glob.has_magic(address):
-        found = list(_matching(address, outside))
+        found = list(_matching(address, outside, follow=follow))
     else:
         raise NoInputError(
             "the input does not exist",
@@ -158,40 +167,52 @@ class _Outside:
     def is_output(self, path: Path) -> bool:
         return os.path.realpath(path) == self._output
 
+    def covers(self, real: str) -> bool:
+        """Whether a real path is outside."""
+        return leads_out(self._output, real)
+
     def __contains__(self, path: str) -> bool:
         folder = str(Path(path).parent)
         if folder not in self._folders:
-            real = os.path.realpath(folder)
-            inside = real == self._output or real.startswith(self._output + os.sep)
-            self._folders[folder] = not inside
+            self._folders[folder] = self.covers(os.path.realpath(folder))
         return self._folders[folder]
 
 
-def _below(root: str, outside: _Outside) -> Iterator[_Found]:
-    for info in storage_at(root).list():
-        if _is_shard(info.name) and f"{root}/{info.name}" in outside:
-            yield _Found(root, info.name, info.name, info.size, info.mtime_ns)
+def _below(root: str, base: str, outside: _Outside, *, tree: str, follow: bool) -> Iterator[_Found]:
+    with translated(base):
+        found = sorted(walk(root, base, tree=tree, follow=follow), key=lambda item: item.name)
+    for item in found:
+        if isinstance(item, Leaving):
+            # What a folder holds is not looked at: the link itself is named.
+            wanted = _is_shard(item.name) if item.info else not is_hidden(item.name)
+            if wanted and outside.covers(item.target):
+                yield _Found(root, item.name, item.name, 0, 0, item.target)
+        elif _is_shard(item.name) and f"{root}/{item.name}" in outside:
+            yield _Found(root, item.name, item.name, item.size, item.mtime_ns)
 
 
-def _matching(pattern: str, outside: _Outside) -> Iterator[_Found]:
+def _matching(pattern: str, outside: _Outside, *, follow: bool) -> Iterator[_Found]:
     parts = Path(pattern).parts
     magic = [glob.has_magic(_ESCAPED.sub("", part)) for part in parts]
     if not any(magic):  # all that looked like a glob was escaped
         plain = Path(*map(_unescaped, parts))
         if plain.exists():
-            yield from _files(str(plain), outside)
+            yield from _files(str(plain), outside, follow=follow)
         return
     root = str(Path(*map(_unescaped, parts[: magic.index(True)])).absolute())
+    tree = os.path.realpath(root)
     for match in sorted(glob.glob(pattern, recursive=True)):  # noqa: PTH207 - takes no absolute one
         path = Path(match).absolute()
         name = path.relative_to(root).as_posix()
         if is_hidden(name) or str(path) not in outside:
             continue
         with translated(path):
-            if path.is_dir():
-                for file in _below(str(path), outside):
-                    key = f"{name}/{file.key}"
-                    yield replace(file, root=root, key=key, name=key)
+            real = os.path.realpath(path)
+            if not follow and leads_out(tree, real):
+                if outside.covers(real):
+                    yield _Found(root, name, name, 0, 0, real)
+            elif path.is_dir():
+                yield from _below(root, str(path), outside, tree=tree, follow=follow)
             else:
                 stat = path.stat() if path.exists() else path.lstat()
                 yield _Found(root, name, name, stat.st_size, stat.st_mtime_ns)
@@ -209,6 +230,13 @@ def _is_shard(name: str) -> bool:
 def _described(file: _Found) -> Shard | FailedShard:
     path = file.path
     try:
+        if file.leads_to is not None:
+            raise ContractError(
+                "a link that leads out of the input is not followed",
+                path=path,
+                received=f"a link to {file.leads_to}",
+                hint="give the folder that it leads to as --input, or pass --follow-links",
+            )
         if not _is_utf8(path):
             raise ContractError(
                 "the name of the shard is not UTF-8",
@@ -225,6 +253,7 @@ def _described(file: _Found) -> Shard | FailedShard:
             )
         metadata, digest = read_footer(storage_at(file.root), file.key)
         with parquet_errors(path):
+            check_footer(metadata, path)
             schema = _without_views(metadata.schema.to_arrow_schema().remove_metadata())
     except NotFoundError:
         gone = ChangedInputError(

@@ -8,6 +8,7 @@ digest of the data before the footer, so that a file can be proved whole without
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import struct
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 PROVENANCE_KEY = b"shardscore"
 _TAIL = 64 * 1024
+_PAGE_HEADER = 16 << 20  # Arrow takes none that is larger
 _CHUNK = 1 << 20
 _MAGIC = b"PAR1"
 
@@ -73,11 +75,17 @@ class Provenance:
         if note is None:
             return None
         try:
-            found = TypeAdapter(cls).validate_json(note)
+            found = _notes().validate_json(note)
         except ValidationError:
             return None
         # One note has one spelling: with more in it, or less, it is not ours.
         return found if found.encoded()[PROVENANCE_KEY] == note else None
+
+
+@functools.cache
+def _notes() -> TypeAdapter[Provenance]:
+    """The parser of notes, which is slow to build."""
+    return TypeAdapter(Provenance)
 
 
 @contextmanager
@@ -98,6 +106,8 @@ def parquet_errors(path: str) -> Iterator[None]:
         ) from error
     except pa.ArrowException as error:
         raise corrupt(path, _first_line(error)) from error
+    except UnicodeDecodeError as error:
+        raise corrupt(path, "a name that is not UTF-8") from error
     except OSError as error:
         if error.errno:
             raise StorageError(
@@ -128,8 +138,9 @@ def read_footer(storage: Storage, name: str) -> tuple[pq.FileMetaData, str]:
     """
     path = f"{storage.url}/{name}"
     with parquet_errors(path), storage.open_input(name) as file:
-        digest = hashlib.sha256(footer_bytes(file, path)).hexdigest()
-        with pq.ParquetFile(file, pre_buffer=False) as parquet:
+        footer = footer_bytes(file, path)
+        digest = hashlib.sha256(footer).hexdigest()
+        with pq.ParquetFile(file, pre_buffer=False, **thrift_limits(footer)) as parquet:
             return parquet.metadata, digest
 
 
@@ -157,6 +168,18 @@ def footer_bytes(file: pa.NativeFile, path: str) -> bytes:
         file.seek(size - length - 8)
         tail = file.read()
     return bytes(tail[-8 - length : -8])
+
+
+def thrift_limits(footer: bytes) -> dict[str, int]:
+    """pyarrow's limits while it reads a file with that footer.
+
+    No list in it has more parts than it has bytes; by default a flipped bit makes room for a
+    million. Texts may also stand in page headers, which have a limit of their own.
+    """
+    return {
+        "thrift_container_size_limit": max(1, len(footer)),
+        "thrift_string_size_limit": max(len(footer), _PAGE_HEADER),
+    }
 
 
 def data_digest(storage: Storage, name: str) -> str:

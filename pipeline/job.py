@@ -48,6 +48,8 @@ class Job(BaseModel):
             size; 0: never.
         method: Which of Keras' prediction methods streams.
         on_bad_row: What happens to a row that cannot be scored.
+        follow_links: Whether links that lead out of an input are followed. Links within one
+            always are.
         rescore_changed: Whether a shard that has changed since it was published is scored anew.
         checkpoint_every: Seconds between two checkpoints of a big shard; 0: at each batch.
         shard_index: Which share of the shards to score, from 0; None: all of them.
@@ -68,6 +70,7 @@ class Job(BaseModel):
     small_shard_rows: Annotated[int, Field(ge=0, strict=True)] | None = None
     method: MethodChoice = "auto"
     on_bad_row: BadRowPolicy = "fail"
+    follow_links: bool = False
     rescore_changed: bool = False
     checkpoint_every: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 30.0
     shard_index: Annotated[int, Field(ge=0, strict=True)] | None = None

@@ -9,8 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pipeline import ledger, report
+from pipeline.checkpoints import in_progress
 from pipeline.errors import ModelError, NotFoundError
 from pipeline.plan import work_units
+from pipeline.published import SUCCESS
 from pipeline.storage import storage_at
 from pipeline.survey import Survey, survey
 
@@ -86,8 +88,10 @@ def status(output: str) -> dict[str, Any]:
     there = ledger.published(storage)
     listed = _planned(storage, last["plan_id"]) if last else []
     done = [shard for shard in listed if shard["name"] in there]
-    # A shard that could not be read is in no plan, but the run has counted it.
-    total = last["shards"]["total"] if last else len(listed)
+    # A shard that could not be read is in no plan, but the run has counted it; a run with a share
+    # of the plan has counted no more than that.
+    total = max(len(listed), last["shards"]["total"] if last else 0)
+    success = _is_there(storage, SUCCESS)
     return {
         "format": 1,
         "output": storage.url,
@@ -101,9 +105,19 @@ def status(output: str) -> dict[str, Any]:
             "published": sum(shard["rows"] for shard in done),
         },
         "other_files": len(there) - len(done),
-        "complete": last is not None and last["state"] == "finished" and len(done) == total,
+        "in_progress": {n: rows for n, rows in in_progress(storage).items() if n not in there},
+        "success": success,
+        "complete": success and len(done) == total,
         "last_run": last,
     }
+
+
+def _is_there(storage: Storage, name: str) -> bool:
+    try:
+        storage.info(name)
+    except NotFoundError:
+        return False
+    return True
 
 
 def _planned(storage: Storage, plan_id: str) -> list[dict[str, Any]]:

@@ -18,14 +18,15 @@ from __future__ import annotations
 from contextlib import ExitStack, nullcontext, suppress
 from typing import TYPE_CHECKING
 
-from pipeline import checkpoints
+from pipeline import checkpoints, manifest
 from pipeline.errors import BusyError, ShardscoreError, StorageError
 from pipeline.ledger import freeze_plan
+from pipeline.plan import listing, plan_id
 from pipeline.run_state import Run
 from pipeline.survey import Survey, survey
 
 if TYPE_CHECKING:
-    from pipeline.job import Job
+    from pipeline.job import Job, JobIdentity
     from pipeline.prepare import Prepared
     from pipeline.progress import Observer
     from pipeline.records import RunReport
@@ -95,7 +96,9 @@ def _run(surveyed: Survey, observer: Observer, stop: Stop, *, fail_fast: bool) -
         run.shard_failed(failed)
     if surveyed.rewritten_note:
         observer.event("rewritten", surveyed.rewritten_note, level="warning")
-    if surveyed.idle or (fail_fast and run.failures):
+    if surveyed.idle:
+        return _end(surveyed, surveyed.record.identity if surveyed.record else None, run)
+    if fail_fast and run.failures:
         return run.close()
     prepared = _prepared(surveyed, run, stop)
     if prepared is None or (fail_fast and run.failures):
@@ -106,6 +109,20 @@ def _run(surveyed: Survey, observer: Observer, stop: Stop, *, fail_fast: bool) -
         return run.close(error)
     finally:
         observer.end()
+    return _end(surveyed, prepared.identity, run)
+
+
+def _end(surveyed: Survey, identity: JobIdentity | None, run: Run) -> RunReport:
+    """Ends a run that has come to its end: an output that is complete is marked so."""
+    if run.failures or surveyed.found.failed or identity is None:
+        return run.close()
+    shards = surveyed.found.shards
+    name = plan_id(listing(shards))  # also where an output that can only be read has kept no plan
+    try:
+        planned = (shard.identity for shard in shards)
+        manifest.complete(surveyed.output, identity.fingerprint, name, planned)
+    except ShardscoreError as error:
+        return run.close(error)
     return run.close()
 
 
@@ -121,6 +138,7 @@ def _prepared(surveyed: Survey, run: Run, stop: Stop) -> Prepared | None:
         return None
     _sweep(surveyed)
     run.claimed(prepared, begin(surveyed, prepared))
+    manifest.withdraw(surveyed.output)
     run.observer.event("probe", prepared.proof.note)
     for note in prepared.notes:
         run.observer.event("binding", note, level="warning")

@@ -25,9 +25,10 @@ from pipeline.errors import (
     ScoringError,
 )
 from pipeline.extract import extract
-from pipeline.footer import corrupt, parquet_errors
+from pipeline.footer import corrupt, footer_bytes, parquet_errors, thrift_limits
 from pipeline.records import Batch
 from pipeline.runtime import tensorflow
+from pipeline.soundness import RowGroupChecks
 from pipeline.storage import storage_at
 
 if TYPE_CHECKING:
@@ -103,24 +104,43 @@ def _record_batches(
     storage = storage_at(shard.root)
     with parquet_errors(shard.path), _opened(storage, shard) as file:
         _refuse_swapped(storage, shard)
+        footer = footer_bytes(file, shard.path)
         # The defaults read ahead whole row groups: forty times the memory, and slower.
-        with pq.ParquetFile(file, pre_buffer=False, buffer_size=_READ_BUFFER) as parquet:
+        with pq.ParquetFile(
+            file,
+            pre_buffer=False,
+            buffer_size=_READ_BUFFER,
+            page_checksum_verification=True,
+            **thrift_limits(footer),
+        ) as parquet:
             _refuse_other_rows(parquet.metadata, shard)
             groups, skip = _from_row(parquet.metadata, start, shard.schema)
+            checks = RowGroupChecks(
+                file,
+                footer,
+                parquet.metadata,
+                columns,
+                # On an object store each header would be a request.
+                walk_from=groups[0] if isinstance(file, pa.OSFile) else None,
+                path=shard.path,
+            )
+            read = start - skip
             parts: deque[pa.RecordBatch] = deque()
             waiting = 0
+            checks.up_to(read + batch_size)
             for part in parquet.iter_batches(
                 batch_size, groups, columns=columns, use_threads=False
             ):
+                read += part.num_rows
                 skipped = min(skip, part.num_rows)
                 skip -= skipped
-                if skipped == part.num_rows:
-                    continue
-                parts.append(_in_order(part.slice(skipped), columns, shard))
-                waiting += part.num_rows - skipped
+                if skipped < part.num_rows:
+                    parts.append(_in_order(part.slice(skipped), columns, shard))
+                    waiting += part.num_rows - skipped
                 while waiting > batch_size:
                     yield _taken(parts, batch_size)
                     waiting -= batch_size
+                checks.up_to(read + batch_size)  # the reader is a batch ahead at most
             # Before the last batch is handed on, so that no swapped shard is ever complete.
             _refuse_swapped(storage, shard)
             if waiting:

@@ -99,7 +99,7 @@ def survey(job: Job) -> Survey:
     record = ledger.read_record(output)
     if record is not None:
         ledger.refuse_mismatch(output, disagreements(job, model_sha256, code_sha256, record))
-    found = discover(job.input, job.output)
+    found = discover(job.input, job.output, follow_links=job.follow_links)
     ours = _ours(found, job)
     there = ledger.published(output)
     notes = ledger.notes(output, [shard.name for shard in ours.shards if shard.name in there])

@@ -26,8 +26,10 @@ from typing import TYPE_CHECKING, Self
 
 import pyarrow as pa
 
-from pipeline.errors import AlreadyExistsError, NotFoundError, StorageError, UsageError
-from pipeline.storage.base import ObjectInfo, checked_name, is_hidden
+from pipeline.errors import AlreadyExistsError, NotFoundError, StorageError
+from pipeline.storage.base import ObjectInfo, checked_name, fault_of
+from pipeline.storage.folders import entered
+from pipeline.storage.links import Leaving, walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
 
 STAGING = "_shardscore/staging"
 LOCKS = "_shardscore/locks"
+
+_NAME_MAX = 255
+_PATH_MAX = 4096
 
 _HINTS = {
     errno.ENOSPC: "make room on the disk, then run again: it continues where it stopped",
@@ -83,40 +88,12 @@ class LocalStorage:
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         base = self.path_of(prefix.rstrip("/")) if prefix else self._root
+        tree = os.path.realpath(self._root)
         with translated(base):
-            yield from sorted(self._walk(base), key=lambda info: info.name)
-
-    def _walk(self, base: Path) -> Iterator[ObjectInfo]:
-        if not base.is_dir():
-            return
-        skip = len(str(self._root)) + 1
-        # A folder, and the real folders that were entered on the way to it: the root and the
-        # targets of links.
-        folders: list[tuple[str, tuple[str, ...]]] = [(str(base), (os.path.realpath(base),))]
-        links: dict[str, str] = {}
-        while folders:
-            folder, entered = folders.pop()
-            try:
-                entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-            except FileNotFoundError:
-                continue  # removed while we looked
-            for entry in entries:
-                if not _leads_to_folder(entry):
-                    yield ObjectInfo(entry.path[skip:], *_size_and_mtime(entry))
-                elif not entry.is_symlink():
-                    folders.append((entry.path, entered))
-                elif not is_hidden(entry.path[skip:]) and (
-                    target := _new_folder(entry.path, entered)
-                ):
-                    if target in links:
-                        raise UsageError(
-                            "two links in the folder lead to one",
-                            path=entry.path,
-                            received=f"{links[target]}, which leads to {target} too",
-                            hint="remove one of them, or its shards would be there twice",
-                        )
-                    links[target] = entry.path
-                    folders.append((entry.path, (*entered, target)))
+            found = list(walk(self.url, str(base), tree=tree, follow=False))
+        # A folder that lies outside is no part of this storage: nothing is written there.
+        objects = [item.info if isinstance(item, Leaving) else item for item in found]
+        yield from sorted(filter(None, objects), key=lambda info: info.name)
 
     def info(self, name: str) -> ObjectInfo:
         path = self.path_of(name)
@@ -148,10 +125,11 @@ class LocalStorage:
         path = self.path_of(name)
         with translated(path):
             try:
-                path.unlink()
+                with entered(self._root, path.parent, make=False) as folder:
+                    os.unlink(path.name, dir_fd=folder)
+                    os.fsync(folder)
             except (FileNotFoundError, NotADirectoryError):
                 return
-            _sync_folder(path.parent)
         # An object store has no folders: those that hold nothing any more go.
         with suppress(OSError):
             while (path := path.parent) != self._root:
@@ -163,13 +141,20 @@ class LocalStorage:
     def hold(self, name: str, *, shared: bool = False) -> AbstractContextManager[None]:
         from pipeline.storage.lock import held  # which needs this module's `translated`
 
-        return held(self.path_of(f"{LOCKS}/{name}"), shared=shared)
+        path = self.path_of(f"{LOCKS}/{name}")
+        with translated(path), suppress(FileNotFoundError, NotADirectoryError):
+            with entered(self._root, path.parent, make=False):
+                pass  # it is no link out of the output
+        return held(path, shared=shared)
 
     def sweep(self) -> int:
         folder = self._root / STAGING
         removed = 0
         with translated(folder):
-            if not folder.is_dir():
+            try:
+                with entered(self._root, folder, make=False):
+                    pass  # it is no link out of the output
+            except (FileNotFoundError, NotADirectoryError):
                 return 0
             ours = re.compile(re.escape(_host()) + r"-\d+-[0-9a-f]{16}\.tmp")
             for path in folder.iterdir():
@@ -181,6 +166,18 @@ class LocalStorage:
                         removed += 1
         return removed
 
+    def refuses(self, name: str) -> str | None:
+        fault = fault_of(name)
+        if fault is not None:
+            return fault
+        longest = max(len(os.fsencode(part)) for part in name.split("/"))
+        if longest > _NAME_MAX:
+            return f"a part of it has {longest} bytes, and a disk holds {_NAME_MAX} at most"
+        whole = len(os.fsencode(self._root / name))
+        if whole >= _PATH_MAX:  # which counts the byte that ends it
+            return f"its path has {whole} bytes, and a disk holds {_PATH_MAX - 1} at most"
+        return None
+
     def path_of(self, name: str) -> Path:
         """Where an object lies."""
         return self._root / checked_name(name)
@@ -191,11 +188,11 @@ class LocalStaged:
 
     def __init__(self, storage: LocalStorage, root: Path, final: Path) -> None:
         self._storage = storage
+        self._root = root
         self._final = final
         folder = root / STAGING
-        with translated(folder):
-            _make_folders(folder)
-            self.path, self._lock = _locked_file(folder)
+        with translated(folder), entered(root, folder, make=True) as handle:
+            self.path, self._lock = _locked_file(folder, handle)
 
     def write(self, data: bytes) -> None:
         """Writes a small object."""
@@ -206,20 +203,35 @@ class LocalStaged:
         final = self._final if name is None else self._storage.path_of(name)
         with translated(final):
             os.fsync(self._lock)
-            _link(self.path, final)
-            self.path.unlink()
-            _sync_folder(final.parent)
+            self._link(final)
 
     def replace(self, only_if: ObjectInfo | None = None) -> None:
         with translated(self._final):
             os.fsync(self._lock)
-            _make_folders(self._final.parent)
-            if only_if is not None and not _is_still(self._final, only_if):
-                raise AlreadyExistsError(
-                    "something else was put there meanwhile", path=str(self._final)
-                )
-            self.path.replace(self._final)
-            _sync_folder(self._final.parent)
+            with entered(self._root, self._final.parent, make=True) as folder:
+                if only_if is not None and not _is_still(folder, self._final.name, only_if):
+                    raise AlreadyExistsError(
+                        "something else was put there meanwhile", path=str(self._final)
+                    )
+                os.replace(self.path, self._final.name, dst_dir_fd=folder)
+                os.fsync(folder)
+
+    def _link(self, final: Path) -> None:
+        """Links the file to a final name, in a folder that is made if there is none."""
+        for attempts_left in (2, 1, 0):
+            with entered(self._root, final.parent, make=True) as folder:
+                try:
+                    os.link(self.path, final.name, dst_dir_fd=folder)
+                except FileExistsError as error:
+                    raise AlreadyExistsError("already exists", path=str(final)) from error
+                except FileNotFoundError:
+                    # Another process may have removed the folder in between, for it was empty.
+                    if not attempts_left or not self.path.exists():
+                        raise
+                    continue
+                self.path.unlink()
+                os.fsync(folder)
+                return
 
     def __enter__(self) -> Self:
         return self
@@ -231,98 +243,24 @@ class LocalStaged:
         os.close(self._lock)
 
 
-def _link(staged: Path, final: Path) -> None:
-    """Links a staged file to its final name, in a folder that is made if there is none."""
-    for attempts_left in (2, 1, 0):
-        _make_folders(final.parent)
-        try:
-            os.link(staged, final)
-        except FileExistsError as error:
-            raise AlreadyExistsError("already exists", path=str(final)) from error
-        except FileNotFoundError:
-            # Another process may have removed the folder in between, for it was empty.
-            if not attempts_left or not staged.exists():
-                raise
-        else:
-            return
-
-
-def _is_still(path: Path, info: ObjectInfo) -> bool:
+def _is_still(folder: int, name: str, info: ObjectInfo) -> bool:
     try:
-        stat = path.stat()
+        stat = os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
         return False
     return (stat.st_size, stat.st_mtime_ns) == (info.size, info.mtime_ns)
 
 
-def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError as error:
-        if error.errno == errno.ELOOP:  # a link to itself
-            return False
-        raise
-
-
-def _new_folder(link: str, entered: tuple[str, ...]) -> str | None:
-    """The real folder that a link leads to; None if it is listed without the link.
-
-    Raises:
-        UsageError: It lies above one that was entered, so following the link would never end.
-    """
-    target = os.path.realpath(link)
-    for real in entered:
-        if target == real:
-            return None
-        # What lies in a hidden folder of one that was entered is reached by the link alone.
-        if target.startswith(real + os.sep) and not is_hidden(target[len(real) + 1 :]):
-            return None
-        if real.startswith(target.rstrip(os.sep) + os.sep):
-            raise UsageError(
-                "a link in the folder leads to one above it",
-                path=link,
-                received=f"a link to {target}",
-                hint="remove the link",
-            )
-    return target
-
-
-def _size_and_mtime(entry: os.DirEntry[str]) -> tuple[int, int]:
-    """Of what an entry leads to, or of the link itself if that leads nowhere."""
-    try:
-        stat = entry.stat()
-    except OSError as error:
-        if error.errno not in {errno.ENOENT, errno.ELOOP}:
-            raise
-        stat = entry.stat(follow_symlinks=False)
-    return stat.st_size, stat.st_mtime_ns
-
-
-def _locked_file(folder: Path) -> tuple[Path, int]:
-    """A new file in the staging folder and the handle that holds its lock."""
+def _locked_file(folder: Path, opened: int) -> tuple[Path, int]:
+    """A new file in the staging folder, which is open, and the handle that holds its lock."""
     while True:
         # The name says nothing of the final one, which may be as long as a name can be.
         path = folder / f"{_host()}-{os.getpid()}-{secrets.token_hex(8)}.tmp"
-        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o644)
+        flags = os.O_CREAT | os.O_EXCL | os.O_RDWR
+        handle = os.open(path.name, flags, 0o644, dir_fd=opened)
         # Between its creation and its lock a sweep may take the file for a dead writer's.
         if _try_lock(handle) and path.exists():
             return path, handle
-        os.close(handle)
-
-
-def _make_folders(folder: Path) -> None:
-    """Makes a folder and those above it that are missing, durably."""
-    missing = [f for f in (folder, *folder.parents) if not f.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    for made in missing:
-        _sync_folder(made.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
         os.close(handle)
 
 

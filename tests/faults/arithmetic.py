@@ -96,7 +96,7 @@ def install(put: Callable[[object, str, Any], None] = setattr) -> None:
 
 
 if __name__ == "__main__":
-    from jobs.cli import main
+    from jobs.cli import run
 
     install()
-    main()
+    run()

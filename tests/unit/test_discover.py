@@ -18,13 +18,13 @@ from tests.unit.conftest import TABLE, Put, parquet_bytes
 OUTPUT = "/somewhere/else"
 
 
-def found(*inputs: object, output: object = OUTPUT) -> Discovery:
-    return discover([str(address) for address in inputs], str(output))
+def found(*inputs: object, output: object = OUTPUT, follow_links: bool = False) -> Discovery:
+    return discover([str(address) for address in inputs], str(output), follow_links=follow_links)
 
 
-def names(*inputs: object, output: object = OUTPUT) -> list[str]:
+def names(*inputs: object, output: object = OUTPUT, follow_links: bool = False) -> list[str]:
     """The shards' names; every file must have been readable."""
-    discovery = found(*inputs, output=output)
+    discovery = found(*inputs, output=output, follow_links=follow_links)
     assert discovery.failed == ()
     return [shard.name for shard in discovery.shards]
 
@@ -90,13 +90,15 @@ def test_an_ending_may_be_in_capitals(put: Put, tmp_path: Path) -> None:
     assert names(tmp_path / "lake") == ["a.parquet", "b.PARQUET"]
 
 
-def test_linked_folders_are_input_too_and_each_once(put: Put, tmp_path: Path) -> None:
+def test_linked_folders_are_input_too_and_each_once_where_links_are_followed(
+    put: Put, tmp_path: Path
+) -> None:
     put("elsewhere/x.parquet")
     put("lake/a.parquet")
     (tmp_path / "lake" / "year=2013").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "lake" / "ring").symlink_to(tmp_path / "lake")
     (tmp_path / "elsewhere" / "ring").symlink_to(tmp_path / "elsewhere")
-    assert names(tmp_path / "lake") == ["a.parquet", "year=2013/x.parquet"]
+    assert names(tmp_path / "lake", follow_links=True) == ["a.parquet", "year=2013/x.parquet"]
 
 
 def test_a_link_to_a_folder_whose_name_begins_the_same_is_followed(
@@ -105,7 +107,7 @@ def test_a_link_to_a_folder_whose_name_begins_the_same_is_followed(
     put("lake/old.parquet")
     put("lake2/new.parquet")
     (tmp_path / "lake2" / "old").symlink_to(tmp_path / "lake")
-    assert names(tmp_path / "lake2") == ["new.parquet", "old/old.parquet"]
+    assert names(tmp_path / "lake2", follow_links=True) == ["new.parquet", "old/old.parquet"]
 
 
 def test_a_link_to_a_folder_of_the_input_adds_nothing(put: Put, tmp_path: Path) -> None:
@@ -119,7 +121,7 @@ def test_a_link_to_a_folder_above_the_input_is_refused(put: Put, tmp_path: Path)
     put("above/lake/a.parquet")
     (tmp_path / "above" / "lake" / "up").symlink_to(tmp_path / "above")
     with pytest.raises(UsageError, match="leads to one above it"):
-        names(tmp_path / "above" / "lake")
+        names(tmp_path / "above" / "lake", follow_links=True)
 
 
 def test_two_links_to_one_folder_are_two_names_for_its_shards(put: Put, tmp_path: Path) -> None:
@@ -128,7 +130,7 @@ def test_two_links_to_one_folder_are_two_names_for_its_shards(put: Put, tmp_path
     for name in ("b", "c"):
         (tmp_path / "lake" / name).symlink_to(tmp_path / "elsewhere")
     with pytest.raises(UsageError, match="two links in the folder lead to one"):
-        names(tmp_path / "lake")
+        names(tmp_path / "lake", follow_links=True)
 
 
 def test_folders_that_link_to_each_other_do_not_multiply(put: Put, tmp_path: Path) -> None:
@@ -142,7 +144,7 @@ def test_folders_that_link_to_each_other_do_not_multiply(put: Put, tmp_path: Pat
     put("lake/a.parquet")
     (tmp_path / "lake" / "in").symlink_to(tmp_path / "web" / "0")
     with pytest.raises(UsageError, match="two links in the folder lead to one"):
-        names(tmp_path / "lake")
+        names(tmp_path / "lake", follow_links=True)
 
 
 def test_a_link_to_a_hidden_folder_of_the_input_is_followed(put: Put, tmp_path: Path) -> None:

@@ -1,0 +1,133 @@
+"""Walking a folder on a disk, and the rules for the links in it.
+
+A link that stays within the tree adds what is not listed anyway. One that leads out of it is
+told as `Leaving`: whether it is followed is the user's to say. Where links are followed, two that
+lead to one folder, and one that leads to a folder above, are refused, since a row would be scored
+twice or the walk would not end.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pipeline.errors import UsageError
+from pipeline.storage.base import ObjectInfo, is_hidden
+from pipeline.storage.folders import leads_out
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """A link out of the tree.
+
+    Attributes:
+        name: Its name, relative to the root.
+        target: The real path that it leads to.
+        info: Of the file that it leads to; None if that is a folder, or cannot be looked at.
+    """
+
+    name: str
+    target: str
+    info: ObjectInfo | None
+
+
+def walk(root: str, base: str, *, tree: str, follow: bool) -> Iterator[ObjectInfo | Leaving]:
+    """The files below a folder, in no particular order.
+
+    Args:
+        root: What names are relative to.
+        base: The folder: the root, or one below it.
+        tree: The real path of the folder that a link leaves or does not.
+        follow: Whether links that leave it are followed.
+
+    Raises:
+        UsageError: A folder would be walked twice, or without end.
+        OSError: A folder cannot be read.
+    """
+    if not os.path.isdir(base):  # noqa: PTH112 - one path among many that are strings
+        return
+    skip = len(root.rstrip(os.sep)) + 1
+    # A folder, and the real folders that were entered on the way to it: the base and the targets
+    # of links.
+    folders: list[tuple[str, tuple[str, ...]]] = [(base, (os.path.realpath(base),))]
+    links: dict[str, str] = {}
+    while folders:
+        folder, entered = folders.pop()
+        try:
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except FileNotFoundError:
+            continue  # removed while we looked
+        for entry in entries:
+            name = entry.path[skip:]
+            if not entry.is_symlink():
+                if entry.is_dir():
+                    folders.append((entry.path, entered))
+                else:
+                    yield ObjectInfo(name, *_size_and_mtime(entry))
+                continue
+            is_folder = _leads_to_folder(entry)
+            if not follow and not is_hidden(name):
+                target = os.path.realpath(entry.path)
+                if leads_out(tree, target):
+                    info = None if is_folder else ObjectInfo(name, *_size_and_mtime(entry))
+                    yield Leaving(name, target, info)
+                    continue
+            if not is_folder:
+                yield ObjectInfo(name, *_size_and_mtime(entry))
+            elif not is_hidden(name) and (new := _new_folder(entry.path, entered)):
+                if new in links:
+                    raise UsageError(
+                        "two links in the folder lead to one",
+                        path=entry.path,
+                        received=f"{links[new]}, which leads to {new} too",
+                        hint="remove one of them, or its shards would be there twice",
+                    )
+                links[new] = entry.path
+                folders.append((entry.path, (*entered, new)))
+
+
+def _leads_to_folder(link: os.DirEntry[str]) -> bool:
+    """Whether it leads to a folder, or perhaps does: what may not be looked at is never passed
+    over in silence."""
+    try:
+        return link.is_dir()
+    except PermissionError:
+        return True
+    except OSError:  # a link to itself, or to a name that is too long
+        return False
+
+
+def _new_folder(link: str, entered: tuple[str, ...]) -> str | None:
+    """The real folder that a link leads to; None if it is listed without the link.
+
+    Raises:
+        UsageError: It lies above one that was entered, so following the link would never end.
+    """
+    target = os.path.realpath(link)
+    for real in entered:
+        if target == real:
+            return None
+        # What lies in a hidden folder of one that was entered is reached by the link alone.
+        if target.startswith(real + os.sep) and not is_hidden(target[len(real) + 1 :]):
+            return None
+        if real.startswith(target.rstrip(os.sep) + os.sep):
+            raise UsageError(
+                "a link in the folder leads to one above it",
+                path=link,
+                received=f"a link to {target}",
+                hint="remove the link",
+            )
+    return target
+
+
+def _size_and_mtime(entry: os.DirEntry[str]) -> tuple[int, int]:
+    """Of what an entry leads to, or of the link itself if that leads nowhere."""
+    try:
+        stat = entry.stat()
+    except OSError:
+        stat = entry.stat(follow_symlinks=False)
+    return stat.st_size, stat.st_mtime_ns
