@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 OUT    ?= out
 
 .DEFAULT_GOAL := help
-.PHONY: help setup score score-digits test test-quick check lock sample-data clean
+.PHONY: help setup score score-digits test test-quick test-faults bench-checkpoints check lock sample-data clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "; print "make TARGET, where TARGET is one of\n"} \
@@ -31,11 +31,17 @@ score: $(READY) ## Score the sample flights into out/flights
 score-digits: $(READY) ## Score the digits with a model that overrides predict_step into out/digits
 	$(BIN)/shardscore score --config sample_data/digits.toml --output $(OUT)/digits
 
-test: $(READY) ## Run all tests
-	$(BIN)/python -m pytest
+test: $(READY) ## Run the tests, but for the long sweeps over faults
+	$(BIN)/python -m pytest -m 'not faults'
 
 test-quick: $(READY) ## Run the tests that take less than ten seconds each
-	$(BIN)/python -m pytest -m 'not slow'
+	$(BIN)/python -m pytest -m 'not slow and not faults'
+
+test-faults: $(READY) ## Sweep over faults: kills, full disks, system calls (needs root and strace)
+	$(BIN)/python -m pytest -m faults -rA
+
+bench-checkpoints: $(READY) ## Measure what checkpoints cost (about ten minutes)
+	$(BIN)/python -m tests.bench.checkpoints
 
 check: $(READY) ## Lint, format, types and layers
 	$(BIN)/ruff check .

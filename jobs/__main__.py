@@ -1,6 +1,6 @@
 """`python -m jobs` is `shardscore`."""
 
-from jobs.cli import main
+from jobs.cli import run
 
 if __name__ == "__main__":
-    main()
+    run()

@@ -6,6 +6,7 @@ until a command runs: `--help` must not wait for pyarrow, let alone TensorFlow.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -19,7 +20,7 @@ import typer
 
 from jobs import options as opt  # noqa: TC001 - Typer reads the annotations at run time
 from jobs.exit_codes import ExitCode, of_error, of_report
-from pipeline.errors import NoInputError, ShardscoreError, StoppedError
+from pipeline.errors import NoInputError, ShardscoreError, StoppedError, UsageError
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -144,12 +145,7 @@ def plan(
 
 @app.command(epilog="Example: shardscore status out/ --json")
 def status(
-    output: Annotated[
-        str,
-        typer.Argument(
-            envvar="SHARDSCORE_OUTPUT", metavar="DIR", help="Folder of the predictions."
-        ),
-    ],
+    output: opt.OutputArgument,
     as_json: opt.AsJson = False,
 ) -> None:
     """Tell how an output stands, from its storage alone."""
@@ -163,6 +159,38 @@ def status(
             hint="check the path; it is what `score` was given as --output",
         )
     print(json.dumps(document, indent=1) if as_json else tables.status_text(document))
+
+
+@app.command(epilog="Example: shardscore verify out/ --json")
+def verify(
+    output: opt.OutputArgument,
+    input_: opt.VerifiedInput = None,
+    no_input: opt.NoInput = False,
+    quick: opt.Quick = False,
+    repair: opt.Repair = False,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Prove that an output is whole and right, or name what is not.
+
+    Ends with 0 if all planned shards are published and proven, with 65 if not.
+    """
+    from pipeline import tables
+    from pipeline.proof import document
+    from pipeline.repair import repair as run_repair
+    from pipeline.storage import storage_at
+    from pipeline.verify import verify as prove
+
+    if no_input and input_:
+        raise UsageError("--input and --no-input exclude each other", hint="give one of them")
+    if repair and quick:
+        raise UsageError("--repair needs a whole proof", hint="leave --quick out")
+    inputs = () if no_input else input_ or None
+    proof = prove(storage_at(output), inputs=inputs, quick=quick)
+    if repair:
+        run_repair(proof)
+    told = document(proof)
+    print(json.dumps(told, indent=1) if as_json else tables.verify_text(told))
+    raise typer.Exit(ExitCode.OK if told["ok"] else ExitCode.DATA)
 
 
 def _version(wanted: bool) -> None:
@@ -210,6 +238,18 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         code = ExitCode.BUG
         _show_bug(error, log_format)
     sys.exit(int(code or 0))
+
+
+def run() -> NoReturn:
+    """As `main`, for a process of its own: it ends at once.
+
+    Python's last collection of garbage walks all that TensorFlow and Keras have made, which takes
+    seconds; a pod that was told to stop has none to waste. Exit handlers still run.
+    """
+    try:
+        main()
+    finally:
+        gc.freeze()
 
 
 def _given(values: dict[str, Any]) -> dict[str, Any]:
@@ -306,4 +346,4 @@ def _json_line(code: ExitCode, message: str, kind: str, facts: dict[str, Any]) -
 
 
 if __name__ == "__main__":
-    main()
+    run()

@@ -202,3 +202,42 @@ Quiet = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
+OutputArgument = Annotated[
+    str,
+    typer.Argument(envvar="SHARDSCORE_OUTPUT", metavar="DIR", help="Folder of the predictions."),
+]
+VerifiedInput = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input",
+        "-i",
+        metavar="PATH",
+        help="Compare with this input, not with that of the latest run. Repeatable.",
+    ),
+]
+NoInput = Annotated[
+    bool,
+    typer.Option(
+        "--no-input",
+        envvar="SHARDSCORE_NO_INPUT",
+        show_envvar=False,
+        help="Prove the output from its storage alone.",
+    ),
+]
+Quick = Annotated[
+    bool,
+    typer.Option(
+        "--quick",
+        envvar="SHARDSCORE_QUICK",
+        show_envvar=False,
+        help="Read footers alone: no digests of data, no comparison of rows.",
+    ),
+]
+Repair = Annotated[
+    bool,
+    typer.Option(
+        "--repair",
+        help="Write _MANIFEST.json and _SUCCESS anew if all is proven, and remove what killed "
+        "runs have left. No published file is changed or removed.",
+    ),
+]

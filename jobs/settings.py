@@ -109,8 +109,8 @@ def _explained(
         )
     message = first["msg"].removeprefix("Value error, ")
     received = None if not field else repr(chosen.get(field, first["input"]))
-    # Rules between fields have no field of their own; features is the one with an option.
-    if (field or "features") in chosen:
+    # Rules between fields have no field of their own, but name those that they are about.
+    if field in chosen or (not field and any(name in message for name in chosen)):
         return UsageError(f"{option if field else 'the options'}: {message}", received=received)
     wrong = f"the value of {field} is wrong" if field else "the values do not go together"
     return ConfigError(wrong, path=str(config), expected=message, received=received)

@@ -175,7 +175,7 @@ def _contract(
 ) -> Contract:
     schema = shard.schema
     binding = check(signature, chosen, schema)
-    kept = _kept(job.keep, schema, binding)
+    kept = kept_schema(job.keep, schema, binding.columns)
     if predictions is not None:
         predictions.refuse_collision(kept.names, shard.path)
         if job.on_bad_row == "null":
@@ -184,9 +184,16 @@ def _contract(
     return Contract(binding, kept, tuple(schema.names if everything else kept.names))
 
 
-def _kept(keep: Sequence[str], schema: pa.Schema, binding: Binding) -> pa.Schema:
+def kept_schema(keep: Sequence[str], schema: pa.Schema, used: Iterable[str]) -> pa.Schema:
+    """The columns of a shard that are carried into the output.
+
+    Args:
+        keep: As in `Job`.
+        schema: The shard's.
+        used: The columns that the model reads.
+    """
     if keep == ("unused",):
-        names = set(schema.names) - set(binding.columns)
+        names = set(schema.names) - set(used)
     elif keep == ("all",):
         names = set(schema.names)
     elif keep == ("none",):

@@ -13,6 +13,8 @@
     ├── StorageError          reading or writing failed; trying again may help
     │   ├── NotFoundError
     │   ├── AlreadyExistsError    create-if-absent found something there
+    │   ├── VersionChangedError   an opened object is no longer the one that was opened
+    │   ├── UnavailableError      no answer, or "try later"; what was asked may have been done
     │   └── CheckpointError       a checkpoint is damaged or gone; the shard begins again
     ├── BusyError             another run is at work on the output
     ├── StoppedError          asked to stop; there is work left
@@ -170,6 +172,14 @@ class NotFoundError(StorageError):
 
 class AlreadyExistsError(StorageError):
     """Create-if-absent found something under the name."""
+
+
+class VersionChangedError(StorageError):
+    """An object was replaced or removed after it was opened."""
+
+
+class UnavailableError(StorageError):
+    """The storage did not answer, or said "try later". What was asked may or may not be done."""
 
 
 class CheckpointError(StorageError):

@@ -8,6 +8,7 @@ digest of the data before the footer, so that a file can be proved whole without
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import struct
@@ -74,11 +75,17 @@ class Provenance:
         if note is None:
             return None
         try:
-            found = TypeAdapter(cls).validate_json(note)
+            found = _notes().validate_json(note)
         except ValidationError:
             return None
         # One note has one spelling: with more in it, or less, it is not ours.
         return found if found.encoded()[PROVENANCE_KEY] == note else None
+
+
+@functools.cache
+def _notes() -> TypeAdapter[Provenance]:
+    """The parser of notes, which is slow to build."""
+    return TypeAdapter(Provenance)
 
 
 @contextmanager

@@ -9,8 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pipeline import ledger, report
+from pipeline.checkpoints import in_progress
 from pipeline.errors import ModelError, NotFoundError
 from pipeline.plan import work_units
+from pipeline.published import SUCCESS
 from pipeline.storage import storage_at
 from pipeline.survey import Survey, survey
 
@@ -45,7 +47,12 @@ def plan(job: Job, *, with_model: bool) -> tuple[dict[str, Any], list[FailedShar
         "begun": surveyed.record is not None,
         "model": job.model,
         "model_sha256": surveyed.model_sha256,
-        "shards": {"total": surveyed.shards, "done": len(at.done), "pending": len(at.pending)},
+        "shards": {
+            "total": surveyed.shards,
+            "done": len(at.done),
+            "pending": len(at.pending),
+            "replaced": len(at.replaced),
+        },
         "rows": {"total": _rows(surveyed.found.shards), "pending": _rows(at.pending)},
         "bytes": {
             "total": sum(shard.size for shard in surveyed.found.shards),
@@ -96,9 +103,19 @@ def status(output: str) -> dict[str, Any]:
             "published": sum(shard["rows"] for shard in done),
         },
         "other_files": len(there) - len(done),
+        "in_progress": {n: rows for n, rows in in_progress(storage).items() if n not in there},
+        "success": _is_there(storage, SUCCESS),
         "complete": last is not None and last["state"] == "finished" and len(done) == total,
         "last_run": last,
     }
+
+
+def _is_there(storage: Storage, name: str) -> bool:
+    try:
+        storage.info(name)
+    except NotFoundError:
+        return False
+    return True
 
 
 def _planned(storage: Storage, plan_id: str) -> list[dict[str, Any]]:

@@ -227,6 +227,7 @@ class RunReport:
         memory_peak: Highest resident bytes.
         versions: Of the programs that scored.
         error: What ended the run, if anything but its work did.
+        inputs: The addresses that were asked for; paths are absolute.
     """
 
     run_id: str
@@ -247,6 +248,7 @@ class RunReport:
     memory_peak: int
     versions: dict[str, str]
     error: ShardscoreError | None = None
+    inputs: tuple[str, ...] = ()
 
     @property
     def failed(self) -> tuple[Outcome, ...]:

@@ -53,6 +53,7 @@ def as_json(report: RunReport, *, shards: bool = True) -> dict[str, Any]:
         "started": report.started,
         "seconds": round(report.seconds, 3),
         "updated": datetime.now(UTC).isoformat(timespec="seconds"),
+        "inputs": list(report.inputs),
         "output": report.output,
         "plan_id": report.plan_id,
         "fingerprint": report.fingerprint,

@@ -18,14 +18,15 @@ from __future__ import annotations
 from contextlib import ExitStack, nullcontext, suppress
 from typing import TYPE_CHECKING
 
-from pipeline import checkpoints
-from pipeline.errors import ShardscoreError, StorageError
+from pipeline import checkpoints, manifest
+from pipeline.errors import BusyError, ShardscoreError, StorageError
 from pipeline.ledger import freeze_plan
+from pipeline.plan import listing, plan_id
 from pipeline.run_state import Run
 from pipeline.survey import Survey, survey
 
 if TYPE_CHECKING:
-    from pipeline.job import Job
+    from pipeline.job import Job, JobIdentity
     from pipeline.prepare import Prepared
     from pipeline.progress import Observer
     from pipeline.records import RunReport
@@ -50,7 +51,9 @@ def score(job: Job, observer: Observer, stop: Stop, *, fail_fast: bool = False) 
     """
     surveyed = survey(job)
     with ExitStack() as claims:
-        if not surveyed.idle:
+        if surveyed.idle:
+            _tidy(surveyed)
+        else:
             _claim(surveyed, claims)
         return _run(surveyed, observer, stop, fail_fast=fail_fast)
 
@@ -67,6 +70,22 @@ def _claim(surveyed: Survey, claims: ExitStack) -> None:
         claims.enter_context(surveyed.output.hold(f"index-{index}.lock"))
 
 
+def _tidy(surveyed: Survey) -> None:
+    """Takes away what a run left behind that died after it had published its last shard.
+
+    With nothing to score, that is no reason to fail: the output may be one that can only be read.
+    """
+    with suppress(StorageError, BusyError), ExitStack() as claims:
+        if surveyed.record is not None:
+            _claim(surveyed, claims)
+            _sweep(surveyed)
+
+
+def _sweep(surveyed: Survey) -> None:
+    surveyed.output.sweep()
+    checkpoints.sweep(surveyed.output, {shard.name for shard in surveyed.standing.done})
+
+
 def _run(surveyed: Survey, observer: Observer, stop: Stop, *, fail_fast: bool) -> RunReport:
     run = Run(surveyed, observer)
     if surveyed.record is not None:
@@ -77,7 +96,9 @@ def _run(surveyed: Survey, observer: Observer, stop: Stop, *, fail_fast: bool) -
         run.shard_failed(failed)
     if surveyed.rewritten_note:
         observer.event("rewritten", surveyed.rewritten_note, level="warning")
-    if surveyed.idle or (fail_fast and run.failures):
+    if surveyed.idle:
+        return _end(surveyed, surveyed.record.identity if surveyed.record else None, run)
+    if fail_fast and run.failures:
         return run.close()
     prepared = _prepared(surveyed, run, stop)
     if prepared is None or (fail_fast and run.failures):
@@ -88,6 +109,20 @@ def _run(surveyed: Survey, observer: Observer, stop: Stop, *, fail_fast: bool) -
         return run.close(error)
     finally:
         observer.end()
+    return _end(surveyed, prepared.identity, run)
+
+
+def _end(surveyed: Survey, identity: JobIdentity | None, run: Run) -> RunReport:
+    """Ends a run that has come to its end: an output that is complete is marked so."""
+    if run.failures or surveyed.found.failed or identity is None:
+        return run.close()
+    shards = surveyed.found.shards
+    name = plan_id(listing(shards))  # also where an output that can only be read has kept no plan
+    try:
+        planned = (shard.identity for shard in shards)
+        manifest.complete(surveyed.output, identity.fingerprint, name, planned)
+    except ShardscoreError as error:
+        return run.close(error)
     return run.close()
 
 
@@ -101,9 +136,9 @@ def _prepared(surveyed: Survey, run: Run, stop: Stop) -> Prepared | None:
     stop.heed()
     if prepared is None:
         return None
-    surveyed.output.sweep()
-    checkpoints.sweep(surveyed.output, {shard.name for shard in surveyed.standing.done})
+    _sweep(surveyed)
     run.claimed(prepared, begin(surveyed, prepared))
+    manifest.withdraw(surveyed.output)
     run.observer.event("probe", prepared.proof.note)
     for note in prepared.notes:
         run.observer.event("binding", note, level="warning")

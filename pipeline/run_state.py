@@ -11,6 +11,7 @@ import secrets
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline import report
@@ -18,6 +19,7 @@ from pipeline.errors import ShardscoreError, StoppedError
 from pipeline.memory import peak_bytes, resident_bytes
 from pipeline.records import FailedShard, Outcome, RowCounts, RunReport, RunState
 from pipeline.runtime import versions
+from pipeline.storage.locate import has_scheme
 
 if TYPE_CHECKING:
     from pipeline.prepare import Prepared
@@ -61,6 +63,7 @@ class Run:
             memory_after_load=0,
             memory_peak=0,
             versions=versions(),
+            inputs=tuple(map(_absolute, surveyed.job.input)),
         )
 
     @property
@@ -177,3 +180,8 @@ class Run:
             memory_peak=peak_bytes(),
             error=error,
         )
+
+
+def _absolute(address: str) -> str:
+    """An input's address as `verify` can use it, from wherever it is run."""
+    return address if has_scheme(address) else str(Path(address).absolute())

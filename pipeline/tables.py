@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from pipeline.records import RunReport
 
 SHOWN_FAILURES = 10
+SHOWN_FINDINGS = 20
+SHOWN_PROGRESS = 10
+_CELL = 60
 _SILENT_SECONDS = 60.0
 
 
@@ -91,6 +94,15 @@ def status_text(document: dict[str, Any]) -> str:
     }
     if document["other_files"]:
         lines["besides"] = f"{document['other_files']:,} files of earlier runs on other input"
+    if document["in_progress"]:
+        saved = document["in_progress"]
+        lines["in progress"] = (
+            f"{len(saved):,} shards, {sum(saved.values()):,} rows saved in checkpoints"
+        )
+        for i, (name, rows) in enumerate(sorted(saved.items())[:SHOWN_PROGRESS]):
+            lines[f"  shard {i + 1}"] = f"{name}: {rows:,} rows"
+        if len(saved) > SHOWN_PROGRESS:
+            lines["  shards"] = f"{len(saved):,} in all; see --json"
     if last:
         counts = last["rows"]
         lines["last run"] = f"{_state(last)}, begun {last['started']}, {last['seconds']:,.1f} s"
@@ -106,8 +118,62 @@ def status_text(document: dict[str, Any]) -> str:
             lines["  failed"] = f"{len(failed):,} shards in all; see --json"
         if last["error"]:
             lines["  ended by"] = last["error"]["message"]
+    lines["_SUCCESS"] = "there" if document["success"] else "not there"
     lines["complete"] = "yes" if document["complete"] else "no"
     return aligned(lines)
+
+
+def verify_text(document: dict[str, Any]) -> str:
+    """What `verify` found."""
+    shards, rows = document["shards"], document["rows"]
+    lines = {"output": short_path(document["output"])}
+    if document["fingerprint"]:
+        lines["job"] = f"{document['fingerprint'][:12]}…"
+    lines["shards"] = f"{shards['published']:,} of {shards['planned']:,} published"
+    if shards["others"]:
+        lines["besides"] = f"{shards['others']:,} files of earlier runs on other input"
+    lines["rows"] = (
+        f"{rows['in']:,} in, {rows['scored']:,} scored, {rows['null_scored']:,} null-scored, "
+        f"{rows['quarantined']:,} quarantined"
+    )
+    read = "footers alone were read (--quick)" if document["quick"] else "read and digested"
+    lines["data"] = f"{size(document['bytes'])}, {read}"
+    if document["input_note"]:
+        lines["input"] = f"not looked at: {document['input_note']}"
+    elif document["quick"]:
+        lines["input"] = "its footers alone were looked at (--quick)"
+    else:
+        lines["input"] = f"{shards['compared']:,} shards compared row for row"
+    lines["_SUCCESS"] = "there" if document["success"] else "not there"
+    wrong, unfinished = document["wrong"], document["unfinished"]
+    verdicts = [f"wrong in {len(wrong):,} places"] if wrong else []
+    verdicts += [f"not finished, {len(unfinished):,} left to do"] if unfinished else []
+    lines["verdict"] = "; ".join(verdicts) or "proven"
+    parts = [aligned(lines)]
+    if wrong:
+        parts.append("wrong:\n" + _findings(wrong))
+    if unfinished:
+        parts.append("not finished:\n" + _findings(unfinished))
+    notes = [f"repaired: {line}" for line in document["repaired"]]
+    notes += [f"note: {line}" for line in document["notes"]]
+    parts += ["\n".join(map(printable, notes))] if notes else []
+    return "\n\n".join(parts)
+
+
+def _findings(found: Sequence[Mapping[str, str]]) -> str:
+    """A table of findings, and what to do about them."""
+    columns = ("file", "what", "expected", "found")
+    rows = [[_cell(finding[name]) for name in columns] for finding in found[:SHOWN_FINDINGS]]
+    lines = [table(columns, rows)]
+    if len(found) > SHOWN_FINDINGS:
+        lines.append(f"… {len(found) - SHOWN_FINDINGS:,} more, see --json")
+    lines += [f"to do: {text}" for text in dict.fromkeys(finding["to_do"] for finding in found)]
+    return "\n".join(lines)
+
+
+def _cell(text: str) -> str:
+    shown = printable(text)
+    return shown if len(shown) <= _CELL else f"{shown[: _CELL - 1]}…"
 
 
 def aligned(lines: Mapping[str, str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -15,6 +16,8 @@ import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from tests.services import SeaweedServer
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLE = ROOT / "sample_data"
@@ -43,7 +46,9 @@ def environment(**extra: str) -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(ROOT), **extra}
 
 
-def run_command(*arguments: object, cwd: Path = ROOT, **extra: str) -> Finished:
+def run_command(
+    *arguments: object, cwd: Path = ROOT, timeout: float = 240, **extra: str
+) -> Finished:
     """Runs the command in a process of its own."""
     done = subprocess.run(
         command(*arguments),
@@ -51,7 +56,7 @@ def run_command(*arguments: object, cwd: Path = ROOT, **extra: str) -> Finished:
         env=environment(**extra),
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=timeout,
         check=False,
     )
     return Finished(done.returncode, done.stdout, done.stderr)
@@ -104,3 +109,47 @@ def flights_run(tmp_path_factory: pytest.TempPathFactory) -> FlightsRun:
     finished = run_command("score", "--config", SAMPLE / "flights.toml", "--output", output)
     assert finished.code == 0, finished.err
     return FlightsRun(output, finished)
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedServer]:
+    """A real S3 server. Who stops it starts it again."""
+    from tests.services import SeaweedServer
+
+    server = SeaweedServer(tmp_path_factory.mktemp("seaweed"))
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def s3(s3_server: SeaweedServer, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The address of an empty folder on the server, which this process is told to use."""
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    return s3_server.url(f"test-{secrets.token_hex(8)}")
+
+
+@pytest.fixture(scope="session")
+def moto_endpoint() -> Iterator[str]:
+    """Another S3 server, simulated, as a second opinion."""
+    from moto.server import ThreadedMotoServer
+
+    from tests.services import s3_client
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    endpoint = "http://{}:{}".format(*server.get_host_and_port())
+    s3_client(endpoint).create_bucket(Bucket="lake")
+    yield endpoint
+    server.stop()
+
+
+@pytest.fixture
+def moto_s3(moto_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """As `s3`, on that one."""
+    from tests.services import s3_environment
+
+    for name, value in s3_environment(moto_endpoint).items():
+        monkeypatch.setenv(name, value)
+    return f"s3://lake/test-{secrets.token_hex(8)}"

@@ -1,7 +1,8 @@
 """Storage: where shards are read from and outputs are published to.
 
-`base` says what a storage must do, `local` does it on a disk, `memory` does it for tests.
-`storage_at()` finds the one for an address.
+`base` says what a storage must do; `local` does it on a disk, `objects` in an object store, and
+`memory` for tests. `retry` wraps one that may not answer. `storage_at()` finds the one for an
+address.
 """
 
 from pipeline.storage.base import ObjectInfo, Staged, Storage

@@ -6,6 +6,8 @@ Names are relative, with `/` between their parts; no part is empty, `.` or `..`.
 * has create-if-absent: of any number of creators of one name exactly one succeeds, and the
   others get `AlreadyExistsError`, with nothing of theirs left behind;
 * is durable: when `create`, `replace` or `publish` has returned, the object survives a crash;
+* reads one version: an opened input gives the bytes that were there when it was opened, or
+  raises `VersionChangedError`;
 * raises only errors of `pipeline.errors`, each naming the object's full address.
 """
 
@@ -26,11 +28,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """One object of a listing: its name, its size in bytes, its mtime in ns since the epoch."""
+    """One object of a listing.
+
+    Attributes:
+        name: Its name.
+        size: Bytes.
+        mtime_ns: Time of the last change, in nanoseconds since the epoch; whole seconds on object
+            stores.
+        etag: What an object store calls this version of it; None on a disk.
+    """
 
     name: str
     size: int
     mtime_ns: int
+    etag: str | None = None
+
+    def same_version(self, other: ObjectInfo) -> bool:
+        """Whether both describe one version of an object."""
+        if self.etag is not None and other.etag is not None:
+            return (self.size, self.etag) == (other.size, other.etag)
+        return (self.size, self.mtime_ns) == (other.size, other.mtime_ns)
 
 
 class Staged(Protocol):
@@ -56,10 +73,10 @@ class Staged(Protocol):
         """Makes the file durable and puts it in the place of whatever has the final name.
 
         Args:
-            only_if: What must still lie there.
+            only_if: What must have the final name for it to be replaced; None: whatever is there.
 
         Raises:
-            AlreadyExistsError: Something else lies there by now; it was not touched.
+            AlreadyExistsError: Something else has the final name, or nothing has it.
         """
 
     def __enter__(self) -> Self: ...
@@ -83,7 +100,11 @@ class Storage(Protocol):
         """One object's size and mtime. Raises NotFoundError."""
 
     def open_input(self, name: str) -> pa.NativeFile:
-        """Opens an object for reading at random places. Raises NotFoundError."""
+        """Opens an object for reading at random places. Raises NotFoundError.
+
+        Reading from it raises VersionChangedError once the object was replaced or removed, where
+        the version that was opened is not kept.
+        """
 
     def read(self, name: str) -> bytes:
         """A small object, whole. Raises NotFoundError."""
@@ -115,6 +136,9 @@ class Storage(Protocol):
     def sweep(self) -> int:
         """Removes what dead writers left staged; returns how many files that was."""
 
+    def refuses(self, name: str) -> str | None:
+        """Why this storage cannot hold an object of that name, in words; None if it can."""
+
 
 def checked_name(name: str) -> str:
     """`name`, if it is one that stays below the storage's root.
@@ -122,9 +146,18 @@ def checked_name(name: str) -> str:
     Raises:
         UsageError: It does not.
     """
-    if not name or any(part in {"", ".", ".."} for part in name.split("/")) or "\0" in name:
+    if fault_of(name) is not None:
         raise UsageError(f"{name!r} is not a name inside a storage")
     return name
+
+
+def fault_of(name: str) -> str | None:
+    """Why `name` cannot be a name in any storage, in words; None if it can."""
+    if "\0" in name:
+        return "it holds a NUL"
+    if any(part in {"", ".", ".."} for part in name.split("/")):
+        return "a part of it is empty, `.` or `..`"
+    return None
 
 
 def is_hidden(name: str) -> bool:

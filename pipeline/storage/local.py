@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Self
 import pyarrow as pa
 
 from pipeline.errors import AlreadyExistsError, NotFoundError, StorageError
-from pipeline.storage.base import ObjectInfo, checked_name
+from pipeline.storage.base import ObjectInfo, checked_name, fault_of
 from pipeline.storage.folders import entered
 from pipeline.storage.links import Leaving, walk
 
@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 STAGING = "_shardscore/staging"
 LOCKS = "_shardscore/locks"
+
+_NAME_MAX = 255
+_PATH_MAX = 4096
 
 _HINTS = {
     errno.ENOSPC: "make room on the disk, then run again: it continues where it stopped",
@@ -162,6 +165,18 @@ class LocalStorage:
                         path.unlink()
                         removed += 1
         return removed
+
+    def refuses(self, name: str) -> str | None:
+        fault = fault_of(name)
+        if fault is not None:
+            return fault
+        longest = max(len(os.fsencode(part)) for part in name.split("/"))
+        if longest > _NAME_MAX:
+            return f"a part of it has {longest} bytes, and a disk holds {_NAME_MAX} at most"
+        whole = len(os.fsencode(self._root / name))
+        if whole >= _PATH_MAX:  # which counts the byte that ends it
+            return f"its path has {whole} bytes, and a disk holds {_PATH_MAX - 1} at most"
+        return None
 
     def path_of(self, name: str) -> Path:
         """Where an object lies."""

@@ -1,14 +1,25 @@
-"""From an address to the storage that serves it."""
+"""From an address to the storage that serves it.
+
+Object stores get retries here, and nothing else does: a disk that fails does not heal by asking
+again. Further schemes can be registered; tests plug in storages that fail that way.
+"""
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 from pipeline.errors import ConfigError
 from pipeline.storage.local import LocalStorage
+from pipeline.storage.memory import MemoryStorage
+from pipeline.storage.retry import Retrying
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pipeline.storage.base import Storage
+
+_OBJECT_STORES = ("s3", "gs", "az", "abfss")
 
 
 def has_scheme(address: str) -> bool:
@@ -21,12 +32,38 @@ def storage_at(address: str) -> Storage:
     """The storage at an address.
 
     Raises:
-        ConfigError: No storage serves addresses of that scheme.
+        ConfigError: No storage serves addresses of that scheme, or the address names no bucket.
     """
-    if has_scheme(address):
+    if not has_scheme(address):
+        return LocalStorage(address)
+    scheme = address.partition("://")[0]
+    if scheme not in _factories:
         raise ConfigError(
-            f"no storage for addresses that begin with {address.partition('://')[0]}://",
+            f"no storage for addresses that begin with {scheme}://",
             path=address,
-            expected="a path on a local or mounted disk",
+            expected=f"a path, or an address that begins with {', '.join(_OBJECT_STORES)}",
         )
-    return LocalStorage(address)
+    return _factories[scheme](address.rstrip("/"))
+
+
+def register(scheme: str, factory: Callable[[str], Storage]) -> None:
+    """Lets a factory make the storages of a scheme; it is given addresses without a last slash."""
+    _factories[scheme] = factory
+
+
+def _object_store(address: str) -> Storage:
+    # Jobs on a disk alone need no client of any cloud.
+    from pipeline.storage.objects import ObjectStorage
+
+    return Retrying(ObjectStorage(address))
+
+
+@functools.cache
+def _memory(address: str) -> Storage:
+    return MemoryStorage(address)
+
+
+_factories: dict[str, Callable[[str], Storage]] = {
+    "memory": _memory,
+    **dict.fromkeys(_OBJECT_STORES, _object_store),
+}

@@ -40,9 +40,10 @@ def held(path: Path, *, shared: bool) -> Iterator[None]:
         made = [folder for folder in path.parents if not folder.exists()]
         handle = _locked(path, shared=shared)
     try:
-        os.ftruncate(handle, 0)  # whoever was killed has left its name
-        if not shared:
-            os.pwrite(handle, _who().encode(), 0)
+        with translated(path):
+            os.ftruncate(handle, 0)  # whoever was killed has left its name
+            if not shared:
+                os.pwrite(handle, _who().encode(), 0)
         yield
     finally:
         _let_go(path, handle, made)

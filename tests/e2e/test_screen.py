@@ -87,7 +87,8 @@ def test_quiet_shows_problems_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["score", "--help"], ["plan", "--help"], ["status", "--help"]]
+    "arguments",
+    [["--help"], *([name, "--help"] for name in ("score", "plan", "status", "verify"))],
 )
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     code = (
@@ -109,7 +110,7 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
 
 
 def test_each_commands_help_has_an_example() -> None:
-    for name in ("score", "plan", "status"):
+    for name in ("score", "plan", "status", "verify"):
         done = subprocess.run(
             command(name, "--help"), capture_output=True, text=True, env=environment(), check=True
         )

@@ -9,7 +9,8 @@ checkpoints, publishing, reports.
 
 The model takes named inputs a and b, of which neither may be null, and predicts `sum` and, for the
 sake of columns of more than one value, `powers`: (n, 3). `PAUSE` in the environment are seconds
-that each batch takes.
+that each batch takes; `GROUP_ROWS` are the most rows of a row group, so that small shards have
+several and their segments hold some.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline import prepare
+from pipeline import prepare, segments
 from pipeline.model import LoadedModel, digest_model
 from pipeline.predictions import PredictionSchema, schema_of
 from pipeline.probe import Proof
@@ -29,7 +30,7 @@ from pipeline.records import Batch, ScoredBatch
 from pipeline.signature import InputSpec, Signature
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
 SIGNATURE = Signature(
     inputs=(InputSpec("a", (1,), "float32"), InputSpec("b", (1,), "float32")),
@@ -70,17 +71,23 @@ class Arithmetic:
             yield ScoredBatch(batch, arrays, ends_call=not together or number == count)
 
 
-def install() -> None:
-    """Puts the arithmetic in its place, in this process."""
+def install(put: Callable[[object, str, Any], None] = setattr) -> None:
+    """Puts the arithmetic in its place, in this process.
+
+    Args:
+        put: What sets an attribute: for a test, `monkeypatch.setattr`.
+    """
     from pipeline import unit
 
-    prepare.load = load
-    prepare.probe = probe
-    unit.scorer_for = lambda _method, _model, schema: Arithmetic(schema)
+    put(prepare, "load", load)
+    put(prepare, "probe", probe)
+    put(unit, "scorer_for", lambda _method, _model, schema: Arithmetic(schema))
+    if rows := os.environ.get("GROUP_ROWS"):
+        put(segments, "row_group_rows", lambda _schema: int(rows))
 
 
 if __name__ == "__main__":
-    from jobs.cli import main
+    from jobs.cli import run
 
     install()
-    main()
+    run()

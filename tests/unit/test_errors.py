@@ -36,6 +36,8 @@ CODES = {
     errors.StorageError: 74,
     errors.NotFoundError: 74,
     errors.AlreadyExistsError: 74,
+    errors.VersionChangedError: 74,
+    errors.UnavailableError: 74,
     errors.CheckpointError: 74,
     errors.BusyError: 75,
     errors.StoppedError: 75,

@@ -1,0 +1,232 @@
+"""`_MANIFEST.json` and `_SUCCESS`: an output's word that it is complete.
+
+The manifest lists what the published files say of themselves. It is a function of their footers
+alone, so that any number of writers write the same bytes, and it can be made anew at any time.
+`_SUCCESS` names the plan that is complete, and vouches for the manifest by its digest. The order
+of writes is
+
+    _SUCCESS away → _MANIFEST.json away → shards published … → _MANIFEST.json → _SUCCESS
+
+so neither is there while work is left. A footer that is damaged after the manifest was written is
+found by its digest: the manifest is the one witness outside of the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+from pipeline import findings
+from pipeline.errors import CorruptShardError, NotFoundError
+from pipeline.published import (
+    FOOTER_THREADS,
+    MANIFEST,
+    SUCCESS,
+    FileFacts,
+    Inventory,
+    facts_of,
+    in_threads,
+    take_inventory,
+)
+from pipeline.quarantine import dead_letter_name
+from pipeline.records import RowCounts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from pipeline.storage import Storage
+
+NOT_LISTED = "not listed"
+"""What a manifest says of a shard that it does not know."""
+
+
+def complete(
+    output: Storage, fingerprint: str, plan_id: str, planned: Iterable[Mapping[str, Any]]
+) -> bool:
+    """Writes the manifest and `_SUCCESS`, if each planned shard is published.
+
+    Where both are there for this plan already, nothing is written.
+
+    Args:
+        output: The output.
+        fingerprint: The job's.
+        plan_id: Id of the frozen plan.
+        planned: The identities of its shards.
+
+    Returns:
+        Whether the output is complete. It is not while another run still has shards of the plan.
+
+    Raises:
+        CorruptShardError: A published file is not what it should be; nothing was written.
+        StorageError: Storage failed.
+    """
+    if vouched(output) == plan_id:
+        return True
+    inventory = take_inventory(output)
+    wanted = {shard["name"]: shard for shard in planned}
+    if not wanted.keys() <= inventory.files.keys():
+        return False
+    manifest = Manifest()
+    for file, letters in pairs(output, inventory):
+        if file.name not in wanted and (file.note is None or file.note.fingerprint != fingerprint):
+            continue  # not ours to vouch for; `verify` points it out
+        planned_as = wanted.get(file.name)
+        if planned_as is not None and file.note is not None and file.note.input != planned_as:
+            return False  # published from what the shard was before: another share replaces it
+        _refuse_wrong(output, file, letters, fingerprint, planned_as)
+        manifest.add(file, letters)
+    write(output, plan_id, manifest.encoded())
+    return True
+
+
+def withdraw(output: Storage) -> None:
+    """Takes both away, since there is work to do."""
+    output.delete(SUCCESS)
+    output.delete(MANIFEST)
+
+
+def write(output: Storage, plan_id: str, manifest: bytes) -> None:
+    """Writes the manifest, and then `_SUCCESS`."""
+    output.replace(MANIFEST, manifest)
+    output.replace(SUCCESS, success(plan_id, manifest))
+
+
+def success(plan_id: str, manifest: bytes) -> bytes:
+    """What `_SUCCESS` holds: one line of JSON."""
+    line = {"plan_id": plan_id, "manifest_sha256": hashlib.sha256(manifest).hexdigest()}
+    return json.dumps(line).encode() + b"\n"
+
+
+def vouched(output: Storage) -> str | None:
+    """The plan that `_SUCCESS` names, if the manifest is the one that it vouches for."""
+    try:
+        line, manifest = output.read(SUCCESS), output.read(MANIFEST)
+        plan_id = str(json.loads(line)["plan_id"])
+    except (NotFoundError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return plan_id if line == success(plan_id, manifest) else None
+
+
+def pairs(output: Storage, inventory: Inventory) -> Iterator[tuple[FileFacts, FileFacts | None]]:
+    """Each visible file with its dead-letter file, sorted by name."""
+
+    def read(name: str) -> tuple[FileFacts, FileFacts | None]:
+        letters = inventory.letters.get(name)
+        return (
+            facts_of(output, inventory.files[name]),
+            None if letters is None else facts_of(output, letters),
+        )
+
+    return in_threads(read, sorted(inventory.files), FOOTER_THREADS)
+
+
+class Manifest:
+    """The manifest, while published files are added to it in the order of their names."""
+
+    def __init__(self) -> None:
+        self._head: dict[str, str] = {}
+        self._lines: list[bytes] = []
+        self._totals = RowCounts()
+
+    def add(self, file: FileFacts, letters: FileFacts | None) -> None:
+        """Adds a published file, which has a note, and its dead-letter file if it has one."""
+        note = file.note
+        if note is None:
+            raise ValueError(f"{file.name} has no note")
+        self._head = self._head or {
+            "fingerprint": note.fingerprint,
+            "model_sha256": note.model_sha256,
+            "code_sha256": note.code_sha256,
+        }
+        counts = note.counts
+        self._totals += counts
+        entry: dict[str, Any] = {
+            "name": file.name,
+            "size": file.size,
+            **_counted(counts),
+            "data_xxh3": note.data_xxh3,
+            "footer_sha256": file.footer_sha256,
+        }
+        if letters is not None:
+            entry["quarantine"] = {
+                "name": letters.name,
+                "size": letters.size,
+                "rows": letters.rows,
+                "footer_sha256": letters.footer_sha256,
+            }
+        self._lines.append(json.dumps(entry, separators=(",", ":")).encode())
+
+    def encoded(self) -> bytes:
+        """The manifest's bytes: JSON, a line for each shard."""
+        head = json.dumps({"format": 1, **self._head, "rows": _counted(self._totals)}, indent=1)
+        opening = head.removesuffix("\n}").encode() + b',\n "shards": [\n'
+        return b"".join([opening, b",\n".join(self._lines), b"\n]}\n"])
+
+
+def differences(stored: bytes, expected: bytes) -> dict[str, tuple[str, str]] | None:
+    """Where two manifests differ.
+
+    Returns:
+        Shard's name → (what is stored, what is expected), in words; under the empty name what is
+        not of any shard. None if the stored one is no manifest.
+    """
+    try:
+        was, now = json.loads(stored), json.loads(expected)
+        listed = {entry["name"]: entry for entry in was.pop("shards")}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+    there = {entry["name"]: entry for entry in now.pop("shards")}
+    told = {name: _told(listed.get(name), there.get(name)) for name in listed.keys() | there.keys()}
+    told[""] = _told(was, now)
+    return {name: pair for name, pair in told.items() if pair[0] != pair[1]}
+
+
+def _told(was: Any, now: Any) -> tuple[str, str]:
+    if was is None:
+        return NOT_LISTED, "published"
+    if now is None:
+        return "listed", "no such file"
+    differing = [n for n in {**was, **now} if was.get(n) != now.get(n)]
+    return (
+        ", ".join(f"{name} {_short(was.get(name))}" for name in differing),
+        ", ".join(f"{name} {_short(now.get(name))}" for name in differing),
+    )
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return f"{text[:12]}…" if isinstance(value, str) and len(text) in {32, 64} else text
+
+
+def _counted(counts: RowCounts) -> dict[str, int]:
+    return {
+        "rows_in": counts.rows_in,
+        "scored": counts.scored,
+        "null_scored": counts.null_scored,
+        "quarantined": counts.quarantined,
+    }
+
+
+def _refuse_wrong(
+    output: Storage,
+    file: FileFacts,
+    letters: FileFacts | None,
+    fingerprint: str,
+    wanted: Mapping[str, Any] | None,
+) -> None:
+    wrong = list(findings.of_predictions(file, fingerprint))
+    if not wrong and file.note is not None:
+        name = dead_letter_name(file.name)
+        wrong += findings.of_dead_letters(file.note, file.name, name, letters)
+        if wanted is not None:
+            wrong += findings.of_input(file.name, file.note, wanted, "made from another input")
+    if wrong:
+        first = wrong[0]
+        raise CorruptShardError(
+            f"the output is not complete: {first.what}",
+            path=f"{output.url}/{first.file}",
+            expected=first.expected,
+            received=first.found,
+            hint=first.to_do,
+        )

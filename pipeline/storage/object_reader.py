@@ -1,0 +1,118 @@
+"""Reading an object at random places, by range requests that are pinned to one version of it.
+
+What `open_input` gives for object stores. A shard is never fetched whole: the last bytes come with
+the request that opens it, since that is where a Parquet footer lies; then each read is a request
+of its own, at least `READ_AHEAD` long, and the last few answers are kept.
+"""
+
+from __future__ import annotations
+
+import io
+from collections import deque
+from typing import TYPE_CHECKING
+
+from obstore.exceptions import GenericError, NotSupportedError
+
+from pipeline.errors import AlreadyExistsError, NotFoundError, VersionChangedError
+from pipeline.storage.object_errors import range_not_there, translated
+
+if TYPE_CHECKING:
+    from obstore import GetOptions
+
+    from pipeline.storage.buckets import Client
+
+TAIL = 64 * 1024
+READ_AHEAD = 256 * 1024
+_KEPT = 8
+
+
+class ObjectReader(io.RawIOBase):
+    """A file over an object.
+
+    Args:
+        client: Reaches the bucket.
+        key: The object's name in it.
+        address: Its full address, for messages.
+
+    Attributes:
+        requested: Bytes asked for until now.
+
+    Raises:
+        NotFoundError: There is no such object.
+        VersionChangedError: On reading: the object is not the one that was opened.
+    """
+
+    def __init__(self, client: Client, key: str, address: str) -> None:
+        super().__init__()
+        self._client = client
+        self._key = key
+        self._address = address
+        self._position = 0
+        self._blocks: deque[tuple[int, bytes]] = deque(maxlen=_KEPT)
+        self.requested = 0
+        with translated(address):
+            try:
+                answer = client.get(key, options={"range": {"suffix": TAIL}})
+                tail = bytes(answer.bytes())
+                meta = answer.meta
+            except (GenericError, NotSupportedError) as error:
+                if not range_not_there(error):
+                    raise
+                tail = b""
+                meta = client.head(key)
+        self._size = meta["size"]
+        self._etag = meta["e_tag"]
+        self._tail = tail
+        self.requested += len(tail)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        self._position = max(0, base + offset)
+        return self._position
+
+    def read(self, size: int | None = -1) -> bytes:
+        left = max(0, self._size - self._position)
+        length = left if size is None or size < 0 else min(size, left)
+        data = self._bytes_at(self._position, length) if length else b""
+        self._position += len(data)
+        return data
+
+    def _bytes_at(self, start: int, length: int) -> bytes:
+        tail_start = self._size - len(self._tail)
+        if start >= tail_start:
+            return self._tail[start - tail_start :][:length]
+        for begin, block in self._blocks:
+            if begin <= start and start + length <= begin + len(block):
+                return block[start - begin :][:length]
+        end = min(self._size, start + max(length, READ_AHEAD))
+        block = self._fetched(start, end)
+        if len(block) > length:  # what is asked for whole is not asked for again
+            self._blocks.append((start, block))
+        return block[:length]
+
+    def _fetched(self, start: int, end: int) -> bytes:
+        options: GetOptions = {"range": (start, end)}
+        if self._etag:
+            options["if_match"] = self._etag
+        try:
+            with translated(self._address):
+                answer = self._client.get(self._key, options=options)
+                data = bytes(answer.bytes())
+        except (NotFoundError, AlreadyExistsError) as error:
+            raise VersionChangedError(
+                "the object was changed while it was read",
+                path=self._address,
+                expected=f"the version {self._etag}",
+                received="it is gone" if isinstance(error, NotFoundError) else "another one",
+            ) from error
+        self.requested += len(data)
+        return data

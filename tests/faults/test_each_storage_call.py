@@ -1,0 +1,135 @@
+"""At each call that a run makes on its output's storage: failure, a lost response, death."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pipeline import survey
+from pipeline.errors import StorageError
+from pipeline.storage import LocalStorage
+from pipeline.storage.memory import MemoryStorage
+from tests.faults import arithmetic
+from tests.faults.faulty import DeathError, Fault, FaultyStorage, install_locks
+from tests.faults.lake import (
+    GROUP_ROWS,
+    Lake,
+    assert_finished,
+    assert_whole,
+    contents,
+    make_lake,
+    score_here,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from pipeline.storage import Storage
+    from tests.faults.faulty import Mode
+
+SHARDS: dict[str, tuple[int, tuple[int, ...]]] = {
+    "big": (29, (2, 9, 25)),
+    "small-1": (5, ()),
+    "small-2": (6, (1, 4)),
+}
+
+
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
+    return make_lake(tmp_path_factory.mktemp("lake"), SHARDS)
+
+
+@pytest.fixture(autouse=True)
+def _arithmetic(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GROUP_ROWS", str(GROUP_ROWS))
+    arithmetic.install(monkeypatch.setattr)
+
+
+class Sweep:
+    """Runs a job with a fault at each call in turn, and resumes it after each."""
+
+    def __init__(
+        self, lake: Lake, fresh: Callable[[int], Storage], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self._lake = lake
+        self._fresh = fresh
+        self._patch = monkeypatch
+        self.survived: Counter[str] = Counter()
+        self.unharmed: Counter[str] = Counter()
+        whole = fresh(0)
+        self._run_on(whole)
+        self._reference = contents(whole)
+        assert_finished(whole, self._reference)
+
+    def __call__(self, mode: Mode) -> int:
+        """Returns at how many calls there was a fault."""
+        number = 0
+        while True:
+            number += 1
+            fault = Fault(number, mode)
+            storage = self._fresh(number)
+            if not self._disturbed(storage, fault):
+                return number - 1
+            place = str(fault.place)
+            try:
+                assert_whole(storage, self._reference)
+                self._run_on(storage)
+                assert_finished(storage, self._reference)
+            except BaseException as error:
+                error.add_note(f"after a fault at call {number} ({mode}): {place}")
+                raise
+            self.survived[place.split()[0]] += 1
+
+    def _disturbed(self, storage: Storage, fault: Fault) -> bool:
+        """A run with a fault; whether the fault was met."""
+        with self._patch.context() as patch:
+            install_locks(fault, patch.setattr)
+            patch.setattr(survey, "storage_at", lambda _address: FaultyStorage(storage, fault))
+            try:
+                report = score_here(self._lake.job(storage.url))
+                error: BaseException | None = report.error
+                state = report.state
+            except (StorageError, DeathError) as raised:
+                error, state = raised, "broken"
+        if fault.place is None:
+            assert state == "finished"
+            return False
+        if fault.dead:
+            assert isinstance(error, DeathError), f"outlived its death at {fault.place}"
+        elif state == "finished":
+            self.unharmed[fault.place.split()[0]] += 1
+            published = {n for n in contents(storage) if not n.startswith("_")}
+            assert published == {n for n in self._reference if not n.startswith("_")}
+        else:
+            assert isinstance(error, StorageError), f"{error!r} at {fault.place}"
+            assert "by the test" in str(error), f"{error} at {fault.place}"
+        return True
+
+    def _run_on(self, storage: Storage) -> None:
+        with self._patch.context() as patch:
+            patch.setattr(survey, "storage_at", lambda _address: storage)
+            report = score_here(self._lake.job(storage.url))
+        assert report.state == "finished", report.error
+
+
+@pytest.mark.parametrize("mode", ["refuses", "loses", "dies_before", "dies_after"])
+def test_a_fault_at_any_call_on_a_disk_costs_one_resume(
+    mode: Mode, lake: Lake, quick_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = Sweep(lake, lambda n: LocalStorage(quick_disk / str(n)), monkeypatch)
+    faults = sweep(mode)
+    print(f"{faults} faults survived: {dict(sweep.survived)}; no harm: {dict(sweep.unharmed)}")
+    assert faults >= 60
+
+
+@pytest.mark.parametrize("mode", ["refuses", "loses"])
+def test_a_fault_at_any_call_on_an_object_store_costs_one_resume(
+    mode: Mode, lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = Sweep(lake, lambda n: MemoryStorage(f"memory://{n}"), monkeypatch)
+    faults = sweep(mode)
+    print(f"{faults} faults survived: {dict(sweep.survived)}; no harm: {dict(sweep.unharmed)}")
+    assert faults >= 60
