@@ -68,10 +68,11 @@ def _file(columns: str, *, nullable: bool = True, **options: Any) -> bytes:
 @cache
 def sound_files() -> dict[str, bytes]:
     """Sound files of several kinds, by name."""
+    small_pages = {"data_page_size": 64, "write_batch_size": 25}
     return {
         "plain": _file("x id", use_dictionary=False),
-        "no nulls": _file("x id", nullable=False, use_dictionary=False, data_page_size=128),
-        "zstd": _file("x id maybe", compression="zstd", use_dictionary=False, data_page_size=200),
+        "no nulls": _file("x id", nullable=False, use_dictionary=False, **small_pages),
+        "zstd": _file("x id maybe", compression="zstd", use_dictionary=False, **small_pages),
         "texts": _file("x color name", compression="snappy", row_group_size=150),
         "lists": _file("x list maybe", row_group_size=150),
         "pages of version 2": _file(
