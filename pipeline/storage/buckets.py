@@ -126,8 +126,6 @@ def _s3(bucket: str) -> dict[str, Any]:
         access_key_id=_first_set("AWS_ACCESS_KEY_ID"),
         secret_access_key=_first_set("AWS_SECRET_ACCESS_KEY"),
         session_token=_first_set("AWS_SESSION_TOKEN"),
-        # A copy that never replaces: an upload by reference, completed with If-None-Match.
-        copy_if_not_exists="multipart",
         **_s3_profile(),
     )
 

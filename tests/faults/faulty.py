@@ -59,7 +59,9 @@ class Fault:
     place: str | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def call(self, place: str, action: Callable[[], T], undo: Callable[[T], None] | None = None) -> T:
+    def call(
+        self, place: str, action: Callable[[], T], undo: Callable[[T], None] | None = None
+    ) -> T:
         """Makes a call.
 
         Args:
@@ -127,7 +129,9 @@ class FaultyStorage:
     @contextmanager
     def hold(self, name: str, *, shared: bool = False) -> Iterator[None]:
         claim = self._inner.hold(name, shared=shared)
-        self._fault.call(f"hold {name}", claim.__enter__, lambda _: claim.__exit__(None, None, None))
+        self._fault.call(
+            f"hold {name}", claim.__enter__, lambda _: claim.__exit__(None, None, None)
+        )
         try:
             yield
         finally:

@@ -47,10 +47,10 @@ class Silent:
     """An observer that keeps the events and shows nothing."""
 
     def __init__(self) -> None:
-        self.events: list[tuple[str, dict[str, Any]]] = []
+        self.events: list[tuple[str, str, dict[str, Any]]] = []
 
     def event(self, name: str, text: str, **facts: Any) -> None:
-        self.events.append((name, facts))
+        self.events.append((name, text, facts))
 
     def begin(self, *, rows: int, shards: int) -> None: ...
 
