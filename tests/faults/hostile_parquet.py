@@ -28,6 +28,7 @@ from pipeline.binding import check
 from pipeline.compact import read_struct
 from pipeline.discover import discover
 from pipeline.errors import DataError
+from pipeline.memory import peak_bytes
 from pipeline.signature import InputSpec, Signature
 from pipeline.stream import read_batches
 
@@ -368,8 +369,7 @@ def main() -> None:
             came = outcome(path, truths[tried.kind])
         except Exception as error:
             came = f"bad error: {error!r}"
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
-        _say(number=number, came=came, peak=peak)
+        _say(number=number, came=came, peak=peak_bytes())
 
 
 def _say(**facts: Any) -> None:
