@@ -189,17 +189,37 @@ class GroupedFile:
                 shift = target.tell() - len(MAGIC)
                 with _damaged(path), self._output.open_input(segment.name) as file:
                     footer = footer_bytes(file, path)
-                    found = _append(file, len(footer), target, digest)
+                    found = self._append(file, len(footer), target, digest)
                 if found != segment.data_xxh3:
                     raise _unusable(path, f"digest {found} instead of {segment.data_xxh3}")
                 parts.append((footer, shift))
             shift = target.tell() - len(MAGIC)
             with pa.OSFile(str(last.staged.path), "rb") as file:
                 footer = footer_bytes(file, self._path)
-                _append(file, len(footer), target, digest)
+                self._append(file, len(footer), target, digest)
             parts.append((footer, shift))
             target.write(joined_footer(parts, note(digest.hexdigest())))
         return whole
+
+    def _append(
+        self, file: pa.NativeFile, footer: int, target: BinaryIO, digest: xxhash.xxh3_128
+    ) -> str:
+        """Appends a Parquet file's row groups to `target`; the digest of all before its footer."""
+        own = xxhash.xxh3_128()
+        left = file.size() - footer - _TRAILER
+        file.seek(0)
+        own.update(file.read(len(MAGIC)))
+        left -= len(MAGIC)
+        while left > 0:
+            chunk = file.read(min(left, _CHUNK))
+            if not chunk:  # shorter than it was a moment ago: the digest tells
+                break
+            own.update(chunk)
+            digest.update(chunk)
+            with translated(self._path):  # a full disk is no fault of the file that is read
+                target.write(chunk)
+            left -= len(chunk)
+        return own.hexdigest()
 
     def _flush(self, *, everything: bool) -> None:
         """Writes the row groups that are full, and at the end the one that is not."""
@@ -275,24 +295,6 @@ def _abandon(parquet: pq.ParquetWriter) -> None:
         # Closing writes a valid, short file; it is still under its staged name, and goes.
         with suppress(OSError):
             parquet.close()
-
-
-def _append(file: pa.NativeFile, footer: int, target: BinaryIO, digest: xxhash.xxh3_128) -> str:
-    """Appends a Parquet file's row groups to `target`; the digest of all before its footer."""
-    own = xxhash.xxh3_128()
-    left = file.size() - footer - _TRAILER
-    file.seek(0)
-    own.update(file.read(len(MAGIC)))
-    left -= len(MAGIC)
-    while left > 0:
-        chunk = file.read(min(left, _CHUNK))
-        if not chunk:  # shorter than it was a moment ago: the digest tells
-            break
-        own.update(chunk)
-        digest.update(chunk)
-        target.write(chunk)
-        left -= len(chunk)
-    return own.hexdigest()
 
 
 def _parquet_options(schema: pa.Schema) -> dict[str, Any]:
