@@ -7,6 +7,7 @@ no reason to stop: it becomes a `FailedShard`, and the run reports it.
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 import re
@@ -32,11 +33,11 @@ from pipeline.soundness import check_footer
 from pipeline.storage import storage_at
 from pipeline.storage.base import is_hidden
 from pipeline.storage.folders import leads_out
-from pipeline.storage.links import Leaving, walk
+from pipeline.storage.links import Leaving, Unreachable, walk
 from pipeline.storage.local import translated
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 SUFFIXES = (".parquet", ".pq", ".parq")
 _FOOTER_THREADS = 8
@@ -60,7 +61,7 @@ class _Found:
     name: str
     size: int
     mtime_ns: int
-    leads_to: str | None = None  # where a link goes that leaves the input, and is not followed
+    refused: ContractError | None = None  # why it is not looked at
 
     @property
     def path(self) -> str:
@@ -92,7 +93,7 @@ def discover(inputs: Iterable[str], output: str, *, follow_links: bool = False) 
                     received=f"{other.path}\n{file.path}",
                     hint="give their common folder as input, or score them to two outputs",
                 )
-            if file.leads_to is not None:
+            if file.refused is not None:
                 continue
             same = by_place.setdefault(os.path.realpath(file.path), file)
             if same.name != file.name:
@@ -125,10 +126,10 @@ def _files(address: str, outside: _Outside, *, follow: bool) -> Iterator[_Found]
         raise UsageError(
             "the output is one of the inputs", path=str(path), hint="choose another --output"
         )
-    if path.is_dir():
+    if _is(path, Path.is_dir):
         tree = os.path.realpath(path)
         found = list(_below(str(path), str(path), outside, tree=tree, follow=follow))
-    elif path.is_file():
+    elif _is(path, Path.is_file):
         if is_hidden(path.name):
             raise UsageError(
                 "a shard whose name begins with _ or . would be invisible in the output",
@@ -157,6 +158,16 @@ def _files(address: str, outside: _Outside, *, follow: bool) -> Iterator[_Found]
     yield from found
 
 
+def _is(path: Path, kind: Callable[[Path], bool]) -> bool:
+    with translated(path):
+        try:
+            return kind(path)
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            return False  # nothing can have that name
+
+
 class _Outside:
     """Tells files of the output from input, however the two paths are spelt."""
 
@@ -182,11 +193,15 @@ def _below(root: str, base: str, outside: _Outside, *, tree: str, follow: bool) 
     with translated(base):
         found = sorted(walk(root, base, tree=tree, follow=follow), key=lambda item: item.name)
     for item in found:
-        if isinstance(item, Leaving):
+        if isinstance(item, Unreachable):
+            if not is_hidden(item.name):
+                yield _Found(root, item.name, item.name, 0, 0, _too_long(f"{root}/{item.name}"))
+        elif isinstance(item, Leaving):
             # What a folder holds is not looked at: the link itself is named.
             wanted = _is_shard(item.name) if item.info else not is_hidden(item.name)
             if wanted and outside.covers(item.target):
-                yield _Found(root, item.name, item.name, 0, 0, item.target)
+                refused = _leaving(f"{root}/{item.name}", item.target)
+                yield _Found(root, item.name, item.name, 0, 0, refused)
         elif _is_shard(item.name) and f"{root}/{item.name}" in outside:
             yield _Found(root, item.name, item.name, item.size, item.mtime_ns)
 
@@ -210,12 +225,30 @@ def _matching(pattern: str, outside: _Outside, *, follow: bool) -> Iterator[_Fou
             real = os.path.realpath(path)
             if not follow and leads_out(tree, real):
                 if outside.covers(real):
-                    yield _Found(root, name, name, 0, 0, real)
+                    yield _Found(root, name, name, 0, 0, _leaving(str(path), real))
             elif path.is_dir():
                 yield from _below(root, str(path), outside, tree=tree, follow=follow)
             else:
                 stat = path.stat() if path.exists() else path.lstat()
                 yield _Found(root, name, name, stat.st_size, stat.st_mtime_ns)
+
+
+def _leaving(path: str, target: str) -> ContractError:
+    return ContractError(
+        "a link that leads out of the input is not followed",
+        path=path,
+        received=f"a link to {target}",
+        hint="give the folder that it leads to as --input, or pass --follow-links",
+    )
+
+
+def _too_long(path: str) -> ContractError:
+    return ContractError(
+        "the path is longer than the system takes",
+        path=path,
+        received=f"{len(os.fsencode(path))} bytes",
+        hint="shorten the names of its folders, or give one of them as --input",
+    )
 
 
 def _unescaped(part: str) -> str:
@@ -230,22 +263,15 @@ def _is_shard(name: str) -> bool:
 def _described(file: _Found) -> Shard | FailedShard:
     path = file.path
     try:
-        if file.leads_to is not None:
-            raise ContractError(
-                "a link that leads out of the input is not followed",
-                path=path,
-                received=f"a link to {file.leads_to}",
-                hint="give the folder that it leads to as --input, or pass --follow-links",
-            )
+        if file.refused is not None:
+            raise file.refused
         if not _is_utf8(path):
             raise ContractError(
                 "the name of the shard is not UTF-8",
                 path=path,
                 hint="rename it; the other shards are scored",
             )
-        with translated(path):
-            regular = not Path(path).exists() or Path(path).is_file()
-        if not regular:
+        if _is(Path(path), Path.exists) and not _is(Path(path), Path.is_file):
             raise ContractError(
                 "the shard is no regular file",
                 path=path,

@@ -217,8 +217,8 @@ class RowGroupChecks:
     def _check_chunk(self, meta: Struct, column: Any, index: int, rows: int) -> None:
         name = meta.get(_PATH)
         # Newer versions of the format let writers leave it out.
-        if name and name != column.path.encode().split(b"."):
-            raise PageError(f"a chunk of column {name}")
+        if name and _joined(name) != column.path:
+            raise PageError(f"a chunk of column {_joined(name)}")
         kind = _number(meta, _TYPE)
         if not 0 <= kind < len(_PHYSICAL_TYPES) or _PHYSICAL_TYPES[kind] != column.physical_type:
             raise PageError(f"a chunk of type {kind}, where the schema says {column.physical_type}")
@@ -269,6 +269,12 @@ def _check_type(element: Struct) -> None:
         expected = _LOGICAL_OF_CONVERTED[converted]
         if list(logical) != [expected]:
             raise PageError(f"a column of logical type {list(logical)}, elsewhere of {expected}")
+
+
+def _joined(parts: Any) -> str:
+    """A column's path as pyarrow spells it."""
+    texts = [p for p in parts if isinstance(p, bytes)] if isinstance(parts, list) else []
+    return b".".join(texts).decode(errors="replace")
 
 
 def _number(meta: Struct, field: int) -> int:

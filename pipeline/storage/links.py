@@ -8,6 +8,7 @@ twice or the walk would not end.
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,6 +19,10 @@ from pipeline.storage.folders import leads_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+_PATH_MAX = 4096
+"""Bytes of a path that the kernel takes, with the one that ends it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +40,20 @@ class Leaving:
     info: ObjectInfo | None
 
 
-def walk(root: str, base: str, *, tree: str, follow: bool) -> Iterator[ObjectInfo | Leaving]:
+@dataclass(frozen=True, slots=True)
+class Unreachable:
+    """A file or folder whose path is longer than the system takes.
+
+    Attributes:
+        name: Its name, relative to the root.
+    """
+
+    name: str
+
+
+def walk(
+    root: str, base: str, *, tree: str, follow: bool
+) -> Iterator[ObjectInfo | Leaving | Unreachable]:
     """The files below a folder, in no particular order.
 
     Args:
@@ -61,8 +79,16 @@ def walk(root: str, base: str, *, tree: str, follow: bool) -> Iterator[ObjectInf
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
         except FileNotFoundError:
             continue  # removed while we looked
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            yield Unreachable(folder[skip:])
+            continue
         for entry in entries:
             name = entry.path[skip:]
+            if len(os.fsencode(entry.path)) >= _PATH_MAX:
+                yield Unreachable(name)
+                continue
             if not entry.is_symlink():
                 if entry.is_dir():
                     folders.append((entry.path, entered))

@@ -69,12 +69,13 @@ def translated(path: Path | str) -> Iterator[None]:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """As `translated`; below a file, and behind a link to itself, there is nothing."""
+    """As `translated`; below a file, behind a link to itself, and under a name that is too long,
+    there is nothing."""
     with translated(path):
         try:
             yield
         except OSError as error:
-            if error.errno in {errno.ENOTDIR, errno.ELOOP}:
+            if error.errno in {errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}:
                 raise FileNotFoundError from error
             raise
 
@@ -93,7 +94,9 @@ class LocalStorage:
             found = list(walk(self.url, str(base), tree=tree, follow=False))
         # A folder that lies outside is no part of this storage: nothing is written there.
         objects = [item.info if isinstance(item, Leaving) else item for item in found]
-        yield from sorted(filter(None, objects), key=lambda info: info.name)
+        yield from sorted(
+            (item for item in objects if isinstance(item, ObjectInfo)), key=lambda item: item.name
+        )
 
     def info(self, name: str) -> ObjectInfo:
         path = self.path_of(name)

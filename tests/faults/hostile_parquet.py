@@ -28,6 +28,7 @@ from pipeline.binding import check
 from pipeline.compact import read_struct
 from pipeline.discover import discover
 from pipeline.errors import DataError
+from pipeline.memory import peak_bytes
 from pipeline.signature import InputSpec, Signature
 from pipeline.stream import read_batches
 
@@ -68,10 +69,11 @@ def _file(columns: str, *, nullable: bool = True, **options: Any) -> bytes:
 @cache
 def sound_files() -> dict[str, bytes]:
     """Sound files of several kinds, by name."""
+    small_pages = {"data_page_size": 64, "write_batch_size": 25}
     return {
         "plain": _file("x id", use_dictionary=False),
-        "no nulls": _file("x id", nullable=False, use_dictionary=False, data_page_size=128),
-        "zstd": _file("x id maybe", compression="zstd", use_dictionary=False, data_page_size=200),
+        "no nulls": _file("x id", nullable=False, use_dictionary=False, **small_pages),
+        "zstd": _file("x id maybe", compression="zstd", use_dictionary=False, **small_pages),
         "texts": _file("x color name", compression="snappy", row_group_size=150),
         "lists": _file("x list maybe", row_group_size=150),
         "pages of version 2": _file(
@@ -367,8 +369,7 @@ def main() -> None:
             came = outcome(path, truths[tried.kind])
         except Exception as error:
             came = f"bad error: {error!r}"
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
-        _say(number=number, came=came, peak=peak)
+        _say(number=number, came=came, peak=peak_bytes())
 
 
 def _say(**facts: Any) -> None:
