@@ -103,7 +103,7 @@ def test_an_input_whose_server_dies_costs_nothing_that_was_scored(
 ) -> None:
     shards = storage_at(server.url("input"))
     # Bigger than what is read ahead, so that the server is missed.
-    big = make_lake(tmp_path / "big", {"big": (400_000, ())}, batch_size=4000, every=3600.0)
+    big = make_lake(tmp_path / "big", {"big": (1_200_000, ())}, batch_size=24_000, every=3600.0)
     for path in big.shards.iterdir():
         shards.create(path.name, path.read_bytes())
     arguments = big.arguments(tmp_path / "whole")
@@ -122,7 +122,7 @@ def test_an_input_whose_server_dies_costs_nothing_that_was_scored(
     assert took < BOUND
     assert server.url("input") in done.err
     reached = scored_rows(told, BIG)[-1][1]
-    assert reached < 400_000
+    assert reached < 1_200_000
     done = ended(begin(remote, GROUP_ROWS=GROUP, SCORED=str(later)))
     assert done.code == 0, done.err
     assert scored_rows(later, BIG)[0][0] == reached, "scored rows were lost"
