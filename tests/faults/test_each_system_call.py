@@ -69,6 +69,8 @@ _KINDS = (
     ("plan", "/_shardscore/plans/"),
     ("lock", "/_shardscore/locks/"),
     ("run.json", "/_shardscore/run.json"),
+    ("mark", "/_MANIFEST.json"),
+    ("mark", "/_SUCCESS"),
     ("prediction", ".parquet"),
 )
 
@@ -132,7 +134,7 @@ def struck(log: Path) -> str | None:
 
 def kind_of(line: str, output: Path) -> str:
     """What a call is about; of a link or a rename, what it makes."""
-    about = line.replace(str(output), "")
+    about = re.sub(r'\d+<([^>]*)>, "([^"]*)"', r'"\1/\2"', line).replace(str(output), "")
     if re.search(r" (link|linkat|rename|renameat|renameat2)\(", line):
         about = about.rpartition("/_shardscore/staging/")[2].partition(" ")[2] or about
     return next((kind for kind, part in _KINDS if part in about), "folder")
