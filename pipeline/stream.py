@@ -103,7 +103,7 @@ def _record_batches(
         return
     storage = storage_at(shard.root)
     with parquet_errors(shard.path), _opened(storage, shard) as file:
-        _refuse_swapped(storage, shard)
+        refuse_swapped(storage, shard)
         footer = footer_bytes(file, shard.path)
         # The defaults read ahead whole row groups: forty times the memory, and slower.
         with pq.ParquetFile(
@@ -142,7 +142,7 @@ def _record_batches(
                     waiting -= batch_size
                 checks.up_to(read + batch_size)  # the reader is a batch ahead at most
             # Before the last batch is handed on, so that no swapped shard is ever complete.
-            _refuse_swapped(storage, shard)
+            refuse_swapped(storage, shard)
             if waiting:
                 yield _taken(parts, waiting)
 
@@ -172,7 +172,7 @@ def _opened(storage: Storage, shard: Shard) -> pa.NativeFile:
         raise _swapped(shard, "it is gone") from error
 
 
-def _refuse_swapped(storage: Storage, shard: Shard) -> None:
+def refuse_swapped(storage: Storage, shard: Shard) -> None:
     """Raises ChangedInputError if the shard is not the file whose footer was read."""
     try:
         now = storage.info(shard.key)

@@ -183,8 +183,8 @@ def test_an_inventory_knows_each_kind_of_object(tmp_path: Path) -> None:
         "_shardscore/plans/0123.json",
         "_shardscore/reports/1.json",
         "_shardscore/quarantine/d=1/a.parquet",
-        "_shardscore/checkpoints/d=1/a.parquet/000000000000-000000000008.0123abcd.parquet",
-        "_shardscore/checkpoints/d=1/a.parquet/000000000000-000000000008.0123abcd.bad.parquet",
+        "_shardscore/checkpoints/d=1/a.parquet/000000000000-000000000008.0123456789abcdef0123456789abcdef.parquet",
+        "_shardscore/checkpoints/d=1/a.parquet/000000000000-000000000008.0123456789abcdef0123456789abcdef.bad.parquet",
         "_shardscore/staging/host-1-0.tmp",
         "_shardscore/surprise",
     ]
