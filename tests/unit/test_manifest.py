@@ -108,8 +108,25 @@ def test_marks_that_are_right_are_not_written_again(tmp_path: Path) -> None:
     paths = [made.out / "_MANIFEST.json", made.out / "_SUCCESS"]
     for path in paths:
         os.utime(path, ns=(0, 0))
-    assert made.complete()
+    assert made.complete(idle=True)
     assert [path.stat().st_mtime_ns for path in paths] == [0, 0]
+
+
+def test_who_has_published_writes_the_marks_whatever_they_say(tmp_path: Path) -> None:
+    made = finished(tmp_path)
+    paths = [made.out / "_MANIFEST.json", made.out / "_SUCCESS"]
+    for path in paths:
+        os.utime(path, ns=(0, 0))
+    assert made.complete()
+    assert 0 not in [path.stat().st_mtime_ns for path in paths]
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "_shardscore/quarantine/a.parquet"])
+def test_marks_are_not_believed_where_a_file_is_gone(name: str, tmp_path: Path) -> None:
+    made = finished(tmp_path)
+    (made.out / name).unlink()
+    with suppress(CorruptShardError):
+        assert not made.complete(idle=True)
 
 
 @pytest.mark.parametrize("name", ["_MANIFEST.json", "_SUCCESS"])
