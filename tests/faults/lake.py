@@ -129,7 +129,7 @@ def begin(arguments: Iterable[str], **variables: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "tests.faults.arithmetic", *arguments],
         cwd=ROOT,
-        env=environment(GROUP_ROWS=str(GROUP_ROWS), **variables),
+        env=environment(**{"GROUP_ROWS": str(GROUP_ROWS), **variables}),
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
