@@ -1,19 +1,19 @@
 """Models: digest one, load one safely. The only place that opens a model.
 
-Loading is the dangerous part: a model file can name code to run. So only local files are opened
-(`load_model` would take `hf://` addresses), `safe_mode` is always on, nothing is unpickled, and
-code of the user's is imported only where the job names its module.
+Loading is the dangerous part: a model file can name code to run. So Keras is given local files only
+(`load_model` would take `hf://` addresses; ours are brought here first), `safe_mode` is always on,
+nothing is unpickled, and code of the user's is imported only where the job names its module.
 """
 
 from __future__ import annotations
 
-import hashlib
 import zipfile
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ModelError
+from pipeline.model_file import at_hand, digest_of
 from pipeline.runtime import tensorflow
 from pipeline.signature import Signature, signature_of
 from pipeline.storage.locate import has_scheme
@@ -22,7 +22,6 @@ from pipeline.user_code import import_module
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_CHUNK = 1 << 20
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 
 
@@ -43,12 +42,28 @@ def digest_model(path: str, expected: str | None = None) -> str:
         ModelError: There is no such file, it is not of a kind we open, or it has another digest
             than the job demands.
     """
-    if has_scheme(path):
+    _refuse_other_files(path)
+    found = digest_of(path)
+    _refuse_other_digest(path, found, expected)
+    return found
+
+
+def _refuse_other_files(path: str) -> None:
+    """Raises ModelError unless a path is that of a file of a kind that we open."""
+    file = PurePosixPath(path)
+    if not has_scheme(path):
+        _refuse_missing(path)
+    if file.suffix not in {".keras", ".h5", ".hdf5"}:
         raise ModelError(
-            "models are loaded from files only",
+            "not a model file that is opened here",
             path=path,
-            expected="the path of a .keras, .h5 or .hdf5 file",
+            expected="a .keras, .h5 or .hdf5 file",
+            received=f"a file ending {file.suffix!r}",
+            hint="save the model with model.save('model.keras'); pickles are never opened",
         )
+
+
+def _refuse_missing(path: str) -> None:
     file = Path(path)
     if file.is_dir():
         raise ModelError(
@@ -59,22 +74,9 @@ def digest_model(path: str, expected: str | None = None) -> str:
         )
     if not file.exists():
         raise ModelError("the model does not exist", path=path, hint="check the path of --model")
-    if file.suffix not in {".keras", ".h5", ".hdf5"}:
-        raise ModelError(
-            "not a model file that is opened here",
-            path=path,
-            expected="a .keras, .h5 or .hdf5 file",
-            received=f"a file ending {file.suffix!r}",
-            hint="save the model with model.save('model.keras'); pickles are never opened",
-        )
-    digest = hashlib.sha256()
-    try:
-        with file.open("rb") as stream:
-            while chunk := stream.read(_CHUNK):
-                digest.update(chunk)
-    except OSError as error:
-        raise ModelError(f"the model cannot be read: {error.strerror}", path=path) from error
-    found = digest.hexdigest()
+
+
+def _refuse_other_digest(path: str, found: str, expected: str | None) -> None:
     if expected is not None and found != expected:
         raise ModelError(
             "the model is not the one that the job names",
@@ -83,7 +85,6 @@ def digest_model(path: str, expected: str | None = None) -> str:
             received=f"sha256 {found}",
             hint="check --model and --model-sha256",
         )
-    return found
 
 
 def load(path: str, imports: Sequence[str] = (), expected: str | None = None) -> LoadedModel:
@@ -97,29 +98,31 @@ def load(path: str, imports: Sequence[str] = (), expected: str | None = None) ->
     Raises:
         ModelError: It cannot be loaded, or what it takes as input is unknown.
     """
-    sha256 = digest_model(path, expected)
-    _check_container(Path(path))
-    tensorflow()
-    import keras
+    _refuse_other_files(path)
+    with at_hand(path) as (file, sha256):
+        _refuse_other_digest(path, sha256, expected)
+        _check_container(file, path)
+        tensorflow()
+        import keras
 
-    for module in imports:
-        import_module(module)
-    try:
-        model = keras.saving.load_model(path, compile=False, safe_mode=True)
-    # Keras raises whatever its layers raise: there is no narrower kind to catch.
-    except Exception as error:
-        raise _load_error(path, error) from error
-    if digest_model(path) != sha256:
-        raise ModelError(
-            "the model file changed while it was loaded",
-            path=path,
-            hint="wait until it is written, then run again",
-        )
+        for module in imports:
+            import_module(module)
+        try:
+            model = keras.saving.load_model(str(file), compile=False, safe_mode=True)
+        # Keras raises whatever its layers raise: there is no narrower kind to catch.
+        except Exception as error:
+            raise _load_error(path, error) from error
+        if digest_of(str(file)) != sha256:
+            raise ModelError(
+                "the model file changed while it was loaded",
+                path=path,
+                hint="wait until it is written, then run again",
+            )
     _refuse_stateful(model, path)
     return LoadedModel(model, signature_of(model, path), sha256, path)
 
 
-def _check_container(file: Path) -> None:
+def _check_container(file: Path, path: str) -> None:
     """Looks at the file from outside, where Keras' own errors would mislead."""
     with file.open("rb") as stream:
         head = stream.read(8)
@@ -127,7 +130,7 @@ def _check_container(file: Path) -> None:
         if not zipfile.is_zipfile(file):
             raise ModelError(
                 "the model file is damaged",
-                path=str(file),
+                path=path,
                 expected="a .keras archive (a zip file)",
                 received=f"{file.stat().st_size} bytes that begin with {head!r}",
                 hint="save or copy the model again",
@@ -137,7 +140,7 @@ def _check_container(file: Path) -> None:
         if "config.json" not in names:
             raise ModelError(
                 "the model file is damaged",
-                path=str(file),
+                path=path,
                 expected="an archive that holds config.json and model.weights.h5",
                 received=", ".join(sorted(names)) or "an empty archive",
                 hint="save the model with model.save('model.keras')",
@@ -146,7 +149,7 @@ def _check_container(file: Path) -> None:
     if head != _HDF5_MAGIC:
         raise ModelError(
             "the model file is damaged",
-            path=str(file),
+            path=path,
             expected="an HDF5 file",
             received=f"a file that begins with {head!r}",
             hint="save or copy the model again",
@@ -157,7 +160,7 @@ def _check_container(file: Path) -> None:
         if "model_config" not in stored.attrs:
             raise ModelError(
                 "the model file holds weights only",
-                path=str(file),
+                path=path,
                 expected="a whole model: its structure and its weights",
                 received="an HDF5 file without model_config, as save_weights() writes it",
                 hint="build the model, load these weights, then model.save('model.keras')",

@@ -37,6 +37,7 @@ class Shard:
             footer holds each column chunk's offset, sizes and statistics, and unlike the mtime
             it is the same wherever the file is copied.
         schema: Arrow schema; shards of equal schemas share one object.
+        etag: What an object store calls this version of it; None on a disk.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Shard:
     rows: int
     footer_sha256: str
     schema: pa.Schema = field(compare=False, repr=False)
+    etag: str | None = None
 
     @property
     def path(self) -> str:

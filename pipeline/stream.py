@@ -12,6 +12,7 @@ import functools
 import itertools
 import threading
 from collections import deque
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 import pyarrow as pa
@@ -23,13 +24,14 @@ from pipeline.errors import (
     ContractError,
     NotFoundError,
     ScoringError,
+    VersionChangedError,
 )
 from pipeline.extract import extract
 from pipeline.footer import corrupt, footer_bytes, parquet_errors, thrift_limits
 from pipeline.records import Batch
 from pipeline.runtime import tensorflow
 from pipeline.soundness import RowGroupChecks
-from pipeline.storage import storage_at
+from pipeline.storage import ObjectInfo, storage_at
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
@@ -43,6 +45,9 @@ PREFETCH = 1
 """Batches read ahead of the one being scored: more cost memory and gain nothing."""
 
 _READ_BUFFER = 1 << 18
+_REMOTE_BUFFERS = 8 << 20
+"""Bytes that the columns of a remote shard share: each time a column's buffer is filled costs a
+request, so a buffer is as long as this allows."""
 
 
 def read_batches(
@@ -102,14 +107,15 @@ def _record_batches(
     if start >= shard.rows:
         return
     storage = storage_at(shard.root)
-    with parquet_errors(shard.path), _opened(storage, shard) as file:
-        _refuse_swapped(storage, shard)
+    with parquet_errors(shard.path), _unchanged(shard), _opened(storage, shard) as file:
+        refuse_swapped(storage, shard)
         footer = footer_bytes(file, shard.path)
+        on_disk = isinstance(file, pa.OSFile)
         # The defaults read ahead whole row groups: forty times the memory, and slower.
         with pq.ParquetFile(
             file,
             pre_buffer=False,
-            buffer_size=_READ_BUFFER,
+            buffer_size=_READ_BUFFER if on_disk else _remote_buffer(len(columns)),
             page_checksum_verification=True,
             **thrift_limits(footer),
         ) as parquet:
@@ -121,7 +127,7 @@ def _record_batches(
                 parquet.metadata,
                 columns,
                 # On an object store each header would be a request.
-                walk_from=groups[0] if isinstance(file, pa.OSFile) else None,
+                walk_from=groups[0] if on_disk else None,
                 path=shard.path,
             )
             read = start - skip
@@ -142,9 +148,13 @@ def _record_batches(
                     waiting -= batch_size
                 checks.up_to(read + batch_size)  # the reader is a batch ahead at most
             # Before the last batch is handed on, so that no swapped shard is ever complete.
-            _refuse_swapped(storage, shard)
+            refuse_swapped(storage, shard)
             if waiting:
                 yield _taken(parts, waiting)
+
+
+def _remote_buffer(columns: int) -> int:
+    return max(_READ_BUFFER, min(4 << 20, _REMOTE_BUFFERS // max(columns, 1)))
 
 
 def _from_row(metadata: pq.FileMetaData, row: int, schema: pa.Schema) -> tuple[list[int], int]:
@@ -172,13 +182,23 @@ def _opened(storage: Storage, shard: Shard) -> pa.NativeFile:
         raise _swapped(shard, "it is gone") from error
 
 
-def _refuse_swapped(storage: Storage, shard: Shard) -> None:
+@contextmanager
+def _unchanged(shard: Shard) -> Iterator[None]:
+    """A shard that is replaced while it is read is a changed input, not a storage that fails."""
+    try:
+        yield
+    except VersionChangedError as error:
+        raise _swapped(shard, error.received or "another version") from error
+
+
+def refuse_swapped(storage: Storage, shard: Shard) -> None:
     """Raises ChangedInputError if the shard is not the file whose footer was read."""
     try:
         now = storage.info(shard.key)
     except NotFoundError as error:
         raise _swapped(shard, "it is gone") from error
-    if (now.size, now.mtime_ns) != (shard.size, shard.mtime_ns):
+    known = ObjectInfo(shard.key, shard.size, shard.mtime_ns, shard.etag)
+    if not now.same_version(known):
         raise _swapped(shard, f"{now.size} bytes, changed at {now.mtime_ns} ns")
 
 

@@ -118,28 +118,30 @@ def _known(**options: Any) -> dict[str, Any]:
 
 
 def _s3(bucket: str) -> dict[str, Any]:
-    # All else (keys, session tokens, roles, web identities) the client reads by itself.
+    # All else (roles, web identities, what a machine is given) the client reads by itself.
     return _known(
         bucket=bucket,
         endpoint=_first_set("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
         region=_first_set("AWS_REGION", "AWS_DEFAULT_REGION") or "us-east-1",
-        access_key_id=_first_set("AWS_ACCESS_KEY_ID"),
-        secret_access_key=_first_set("AWS_SECRET_ACCESS_KEY"),
-        session_token=_first_set("AWS_SESSION_TOKEN"),
-        **_s3_profile(),
+        **_s3_keys(),
     )
 
 
 _OTHER_AWS_CREDENTIALS = (
-    "AWS_ACCESS_KEY_ID",
     "AWS_WEB_IDENTITY_TOKEN_FILE",
     "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
 )
 
 
-def _s3_profile() -> dict[str, Any]:
-    """Keys from the file that AWS' own tools share, which the client does not read."""
+def _s3_keys() -> dict[str, Any]:
+    """Keys from the environment, or from the file that AWS' own tools share."""
+    if _first_set("AWS_ACCESS_KEY_ID"):
+        return _known(
+            access_key_id=_first_set("AWS_ACCESS_KEY_ID"),
+            secret_access_key=_first_set("AWS_SECRET_ACCESS_KEY"),
+            session_token=_first_set("AWS_SESSION_TOKEN"),
+        )
     if _first_set(*_OTHER_AWS_CREDENTIALS):
         return {}
     path = _first_set("AWS_SHARED_CREDENTIALS_FILE") or "~/.aws/credentials"

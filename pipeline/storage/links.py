@@ -92,18 +92,19 @@ def walk(
             if not entry.is_symlink():
                 if entry.is_dir():
                     folders.append((entry.path, entered))
-                else:
-                    yield ObjectInfo(name, *_size_and_mtime(entry))
+                elif (info := _described(entry, name)) is not None:
+                    yield info
                 continue
             is_folder = _leads_to_folder(entry)
             if not follow and not is_hidden(name):
                 target = os.path.realpath(entry.path)
                 if leads_out(tree, target):
-                    info = None if is_folder else ObjectInfo(name, *_size_and_mtime(entry))
+                    info = None if is_folder else _described(entry, name)
                     yield Leaving(name, target, info)
                     continue
             if not is_folder:
-                yield ObjectInfo(name, *_size_and_mtime(entry))
+                if (info := _described(entry, name)) is not None:
+                    yield info
             elif not is_hidden(name) and (new := _new_folder(entry.path, entered)):
                 if new in links:
                     raise UsageError(
@@ -150,10 +151,13 @@ def _new_folder(link: str, entered: tuple[str, ...]) -> str | None:
     return target
 
 
-def _size_and_mtime(entry: os.DirEntry[str]) -> tuple[int, int]:
-    """Of what an entry leads to, or of the link itself if that leads nowhere."""
+def _described(entry: os.DirEntry[str], name: str) -> ObjectInfo | None:
+    """What an entry leads to, or the link itself if that leads nowhere; None if it is gone."""
     try:
         stat = entry.stat()
     except OSError:
-        stat = entry.stat(follow_symlinks=False)
-    return stat.st_size, stat.st_mtime_ns
+        try:
+            stat = entry.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            return None  # removed while we looked, as staged files are
+    return ObjectInfo(name, stat.st_size, stat.st_mtime_ns)

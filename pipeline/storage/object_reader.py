@@ -1,20 +1,25 @@
 """Reading an object at random places, by range requests that are pinned to one version of it.
 
 What `open_input` gives for object stores. A shard is never fetched whole: the last bytes come with
-the request that opens it, since that is where a Parquet footer lies; then each read is a request
-of its own, at least `READ_AHEAD` long, and the last few answers are kept.
+the request that opens it, since that is where a Parquet footer lies; what else is read is fetched
+as it is read, or a little ahead.
 """
 
 from __future__ import annotations
 
 import io
-from collections import deque
 from typing import TYPE_CHECKING
 
 from obstore.exceptions import GenericError, NotSupportedError
 
-from pipeline.errors import AlreadyExistsError, NotFoundError, VersionChangedError
+from pipeline.errors import (
+    AlreadyExistsError,
+    NotFoundError,
+    UnavailableError,
+    VersionChangedError,
+)
 from pipeline.storage.object_errors import range_not_there, translated
+from pipeline.storage.read_ahead import ReadAhead
 
 if TYPE_CHECKING:
     from obstore import GetOptions
@@ -22,8 +27,6 @@ if TYPE_CHECKING:
     from pipeline.storage.buckets import Client
 
 TAIL = 64 * 1024
-READ_AHEAD = 256 * 1024
-_KEPT = 8
 
 
 class ObjectReader(io.RawIOBase):
@@ -33,9 +36,6 @@ class ObjectReader(io.RawIOBase):
         client: Reaches the bucket.
         key: The object's name in it.
         address: Its full address, for messages.
-
-    Attributes:
-        requested: Bytes asked for until now.
 
     Raises:
         NotFoundError: There is no such object.
@@ -48,8 +48,6 @@ class ObjectReader(io.RawIOBase):
         self._key = key
         self._address = address
         self._position = 0
-        self._blocks: deque[tuple[int, bytes]] = deque(maxlen=_KEPT)
-        self.requested = 0
         with translated(address):
             try:
                 answer = client.get(key, options={"range": {"suffix": TAIL}})
@@ -63,7 +61,7 @@ class ObjectReader(io.RawIOBase):
         self._size = meta["size"]
         self._etag = meta["e_tag"]
         self._tail = tail
-        self.requested += len(tail)
+        self._ahead = ReadAhead(self._fetched, self._size - len(tail))
 
     def readable(self) -> bool:
         return True
@@ -86,18 +84,18 @@ class ObjectReader(io.RawIOBase):
         self._position += len(data)
         return data
 
+    def close(self) -> None:
+        if not self.closed:
+            self._ahead.close()
+        super().close()
+
     def _bytes_at(self, start: int, length: int) -> bytes:
         tail_start = self._size - len(self._tail)
-        if start >= tail_start:
-            return self._tail[start - tail_start :][:length]
-        for begin, block in self._blocks:
-            if begin <= start and start + length <= begin + len(block):
-                return block[start - begin :][:length]
-        end = min(self._size, start + max(length, READ_AHEAD))
-        block = self._fetched(start, end)
-        if len(block) > length:  # what is asked for whole is not asked for again
-            self._blocks.append((start, block))
-        return block[:length]
+        before = max(0, min(length, tail_start - start))
+        head = self._ahead.read(start, before) if before else b""
+        if before == length:
+            return head
+        return head + self._tail[max(0, start - tail_start) :][: length - before]
 
     def _fetched(self, start: int, end: int) -> bytes:
         options: GetOptions = {"range": (start, end)}
@@ -114,5 +112,11 @@ class ObjectReader(io.RawIOBase):
                 expected=f"the version {self._etag}",
                 received="it is gone" if isinstance(error, NotFoundError) else "another one",
             ) from error
-        self.requested += len(data)
+        if len(data) != end - start:
+            raise UnavailableError(
+                "the storage gave fewer bytes than it was asked for",
+                path=self._address,
+                expected=f"{end - start} bytes",
+                received=f"{len(data)}",
+            )
         return data

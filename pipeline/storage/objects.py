@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Self
 
 import pyarrow as pa
 
-from pipeline.errors import AlreadyExistsError, NotFoundError, StorageError
+from pipeline.errors import AlreadyExistsError, ContractError, NotFoundError, StorageError
 from pipeline.storage.base import ObjectInfo, checked_name, fault_of
 from pipeline.storage.buckets import bucket_at
 from pipeline.storage.local import translated as disk_errors
@@ -179,7 +179,8 @@ class ObjectStaged:
         with disk_errors(self.path):
             size = self.path.stat().st_size
         if size > LARGEST:
-            raise StorageError(
+            # Another shard's file may fit.
+            raise ContractError(
                 "the file is too big to be published in one step",
                 path=f"{self._storage.url}/{name}",
                 expected=f"{LARGEST:,} bytes at most",
