@@ -20,7 +20,7 @@ import typer
 
 from jobs import options as opt  # noqa: TC001 - Typer reads the annotations at run time
 from jobs.exit_codes import ExitCode, of_error, of_report
-from pipeline.errors import NoInputError, ShardscoreError, StoppedError, UsageError
+from pipeline.errors import NoInputError, ShardscoreError, StoppedError, UsageError, on_lines
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -311,7 +311,7 @@ def _show_usage(error: typer.TyperException, log_format: str) -> None:
     else:
         context = getattr(error, "ctx", None)
         told = context.command_path if context else "shardscore"
-        message = error.format_message().replace("Value error, ", "")
+        message = on_lines(error.format_message().replace("Value error, ", ""))
         print(f"error: {message}\n  to do:    see {told} --help", file=sys.stderr)
 
 
@@ -324,7 +324,7 @@ def _show_bug(error: Exception, log_format: str) -> None:
             {"traceback": traceback.format_exc()},
         )
         return
-    traceback.print_exc()
+    print(on_lines(traceback.format_exc()), end="", file=sys.stderr)
     print(
         "error: this is a bug of shardscore; nothing half-done was published\n"
         "  to do:    report it with the lines above; running again is safe",

@@ -7,10 +7,12 @@ the predictions' segment is the commit. Checkpoints follow one another: 0→a, a
 
 What one holds is a function of the job, the shard and its two ends alone, so those of several
 writers (a zombie and its successor, two pods of one index) may be followed in any mixture. Their
-names end with a word of their writer's own, so that none ever overwrites another's.
+names end with the digest of their footer, which holds the digests of all else: those of one name
+are alike, and damage to any byte of one is found.
 
 This module owns their names, their notes, finding the longest way through them, and taking them
-away. It trusts none: one that is of another job, input or version, or damaged, ends the way.
+away. It trusts none: one that is damaged, or of another job, input or version, ends the way. The
+damaged one goes; the other stays until the shard is published, since its writer may be at work.
 """
 
 from __future__ import annotations
@@ -19,17 +21,16 @@ import json
 import re
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow.parquet as pq
-import xxhash
 from pydantic import TypeAdapter, ValidationError
 
 from pipeline.errors import CorruptShardError, NotFoundError
-from pipeline.footer import parquet_errors
+from pipeline.footer import footer_bytes, parquet_errors
 from pipeline.records import RowCounts
-from pipeline.segments import WAITING_KEY, Segment, Waiting, unpacked
+from pipeline.segments import WAITING_KEY, Segment, Waiting, footer_digest, unpacked
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Sequence
@@ -38,19 +39,21 @@ if TYPE_CHECKING:
 
 FOLDER = "_shardscore/checkpoints"
 _NOTE_KEY = b"shardscore.checkpoint"
-_NAME = re.compile(r"(?P<shard>.+)/(?P<start>\d{12})-(?P<end>\d{12})\.(?P<word>[0-9a-f]{8})")
+_NAME = re.compile(
+    r"(?P<shard>.+)/(?P<start>\d{12})-(?P<end>\d{12})\.(?P<digest>[0-9a-f]{32})", re.DOTALL
+)
 _THREADS = 8
 _SUFFIX, _BAD_SUFFIX = ".parquet", ".bad.parquet"
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """The name of a checkpoint: its shard, the rows it spans, and its writer's word."""
+    """The name of a checkpoint: its shard, the rows it spans, and the digest of its footer."""
 
     shard: str
     start: int
     end: int
-    word: str
+    digest: str
 
     @property
     def name(self) -> str:
@@ -59,12 +62,12 @@ class Span:
 
     @property
     def bad_name(self) -> str:
-        """Name of the dead letters' segment."""
+        """Name of a dead letters' segment whose footer has this digest."""
         return self._stem + _BAD_SUFFIX
 
     @property
     def _stem(self) -> str:
-        return f"{FOLDER}/{self.shard}/{self.start:012}-{self.end:012}.{self.word}"
+        return f"{FOLDER}/{self.shard}/{self.start:012}-{self.end:012}.{self.digest}"
 
     @classmethod
     def of(cls, name: str) -> Span | None:
@@ -74,7 +77,7 @@ class Span:
         found = _NAME.fullmatch(name[len(FOLDER) + 1 : -len(_SUFFIX)])
         if found is None:
             return None
-        return cls(found["shard"], int(found["start"]), int(found["end"]), found["word"])
+        return cls(found["shard"], int(found["start"]), int(found["end"]), found["digest"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,8 @@ class Origin:
 
     Attributes:
         fingerprint: The job's identity.
-        input: The input shard's identity.
+        input: The input shard's identity, and when it was changed: a version that has the size
+            and the footer of another is another all the same.
         versions: Of the programs that score and write: a file is never made by two of them.
     """
 
@@ -103,8 +107,7 @@ class CheckpointNote:
         counts: Where the rows before `end` went.
         varying: See `Waiting`.
         data_xxh3: Digest of the segment's row groups.
-        waiting_xxh3: Digest of the rows that wait.
-        bad: Whether there is a segment of dead letters too.
+        bad: Digest of the footer of the dead letters' segment; empty if there is none.
         format: Version of the note.
     """
 
@@ -114,8 +117,7 @@ class CheckpointNote:
     counts: RowCounts
     varying: int
     data_xxh3: str
-    waiting_xxh3: str
-    bad: bool
+    bad: str
     format: Literal[1] = 1
 
     def encoded(self) -> dict[bytes, bytes]:
@@ -172,7 +174,7 @@ def longest_way(spans: Iterable[Span]) -> list[Span]:
     """The checkpoints that lead from row 0 to the furthest row, as few of them as can be."""
     # By their starts: when a span's turn comes, all ways to its start are known.
     last: dict[int, tuple[int, Span | None]] = {0: (0, None)}
-    for span in sorted(spans, key=lambda span: (span.start, span.end, span.word)):
+    for span in sorted(spans, key=lambda span: (span.start, span.end, span.digest)):
         if span.start >= span.end or span.start not in last:
             continue
         steps = last[span.start][0] + 1
@@ -187,7 +189,7 @@ def longest_way(spans: Iterable[Span]) -> list[Span]:
 
 
 def resume(output: Storage, spans: Iterable[Span], origin: Origin) -> Resumed:
-    """Reads how far a shard has come; what cannot be followed is taken away.
+    """Reads how far a shard has come.
 
     Args:
         output: The output.
@@ -200,68 +202,78 @@ def resume(output: Storage, spans: Iterable[Span], origin: Origin) -> Resumed:
     left = list(spans)
     while way := longest_way(left):
         with ThreadPoolExecutor(_THREADS) as pool:
-            steps = list(pool.map(lambda span: _step(output, span, origin), way))
-        unsound = [span for span, step in zip(way, steps, strict=True) if step is None]
-        if not unsound:
-            return _resumed([step for step in steps if step is not None])
-        for span in unsound:
-            left.remove(span)
-            remove(output, span)
+            steps = list(pool.map(lambda span: _step(output, span, origin, way[-1]), way))
+        sound = [step for step in steps if step is not None]
+        if len(sound) == len(way):
+            return _resumed(sound)
+        left = [span for span in left if span not in way or steps[way.index(span)] is not None]
     return NOTHING
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """One segment as it was read: where it is, and the packed rows that wait."""
+    """One segment as it was read: where it is, its note, and the rows that wait, if asked for."""
 
     segment: Segment
     note: CheckpointNote
-    waiting: bytes
+    waiting: Waiting
 
 
 def _resumed(steps: Sequence[tuple[_Part, _Part | None]]) -> Resumed:
     """Where a way leads: its segments, and the rows that wait at its end."""
     scored = [step[0] for step in steps]
     bad = [step[1] for step in steps if step[1] is not None]
-    end = scored[-1].note
+    end, bad_end = steps[-1]
     return Resumed(
-        rows=end.end,
-        counts=end.counts,
+        rows=end.note.end,
+        counts=end.note.counts,
         segments=tuple(part.segment for part in scored),
-        waiting=unpacked(scored[-1].waiting, end.varying),
+        waiting=end.waiting,
         bad_segments=tuple(part.segment for part in bad),
-        bad_waiting=unpacked(bad[-1].waiting, bad[-1].note.varying) if bad else None,
+        bad_waiting=None if bad_end is None else bad_end.waiting,
     )
 
 
-def _step(output: Storage, span: Span, origin: Origin) -> tuple[_Part, _Part | None] | None:
+def _step(
+    output: Storage, span: Span, origin: Origin, last: Span
+) -> tuple[_Part, _Part | None] | None:
     """The segments of one checkpoint, or None if it cannot be followed."""
     try:
-        scored = _read(output, span, span.name, origin)
-        return scored, _read(output, span, span.bad_name, origin) if scored.note.bad else None
-    except (CorruptShardError, NotFoundError):
-        return None
+        scored = _read(output, span, span.name, last)
+        if scored.note.origin != origin or (scored.note.start, scored.note.end) != (
+            span.start,
+            span.end,
+        ):
+            return None  # of something else: its writer may be at work
+        if not scored.note.bad:
+            return scored, None
+        bad = replace(span, digest=scored.note.bad)
+        return scored, _read(output, bad, bad.bad_name, replace(last, digest=bad.digest))
+    except CorruptShardError:
+        output.delete(span.name)
+    except NotFoundError:
+        pass  # taken away meanwhile
+    return None
 
 
-def _read(output: Storage, span: Span, name: str, origin: Origin) -> _Part:
+def _read(output: Storage, span: Span, name: str, last: Span) -> _Part:
+    """Reads a segment's footer. Only the last one's waiting rows are wanted: they may be many."""
     path = f"{output.url}/{name}"
     with parquet_errors(path), output.open_input(name) as file:
+        # The digest covers the note, and with it all that the note says.
+        if footer_digest(footer_bytes(file, path)) != span.digest:
+            raise CorruptShardError("a checkpoint that is damaged", path=path)
         metadata = pq.ParquetFile(file, pre_buffer=False).metadata.metadata or {}
     try:
         note = TypeAdapter(CheckpointNote).validate_json(metadata[_NOTE_KEY])
         waiting = metadata[WAITING_KEY]
     except (KeyError, ValidationError) as error:
         raise CorruptShardError("not a checkpoint", path=path) from error
-    sound = xxhash.xxh3_128(waiting).hexdigest() == note.waiting_xxh3
-    if not sound or note.origin != origin or (note.start, note.end) != (span.start, span.end):
-        raise CorruptShardError("a checkpoint of something else", path=path)
-    return _Part(Segment(name, note.data_xxh3), note, waiting)
-
-
-def remove(output: Storage, span: Span) -> None:
-    """Takes one checkpoint away: first what makes it one."""
-    output.delete(span.name)
-    output.delete(span.bad_name)
+    return _Part(
+        Segment(name, note.data_xxh3, span.digest),
+        note,
+        unpacked(waiting, note.varying) if span == last else Waiting(),
+    )
 
 
 def clear(output: Storage, shard: str) -> None:

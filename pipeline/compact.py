@@ -102,12 +102,21 @@ def _struct(data: bytes, position: int, depth: int) -> tuple[Struct, int]:
             number = (raw >> 1) ^ -(raw & 1)
         if not 0 <= number <= _HIGHEST_FIELD:
             raise ThriftError(f"a field of number {number}")
-        if _I16 <= kind <= _I64:  # most are: the way round a call
+        # Most values are short: their one byte is read here, without a call.
+        if _I16 <= kind <= _I64:
             byte = data[position]
             position += 1
             if byte >= 0x80:
                 byte, position = read_varint(data, position - 1)
             fields[number] = (byte >> 1) ^ -(byte & 1)
+        elif kind == _STRUCT:
+            fields[number], position = _struct(data, position, depth + 1)
+        elif kind == _BINARY and (length := data[position]) < 0x80:
+            start = position + 1
+            position = start + length
+            if position > len(data):
+                raise EndOfDataError("a text that does not end")
+            fields[number] = data[start:position]
         elif kind in (_TRUE, _FALSE):  # told by the type itself
             fields[number] = kind == _TRUE
         else:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.types as pt
 
+from pipeline.checkpoints import Span
 from pipeline.errors import (
     ChangedInputError,
     ContractError,
@@ -25,7 +26,7 @@ from pipeline.errors import (
     VersionChangedError,
 )
 from pipeline.footer import parquet_errors, read_footer
-from pipeline.local_inputs import Outside, local_files
+from pipeline.local_inputs import Outside, exists_as, local_files
 from pipeline.records import FailedShard, Shard
 from pipeline.remote_inputs import remote_files
 from pipeline.soundness import check_footer
@@ -80,7 +81,7 @@ def discover(inputs: Iterable[str], output: str, *, follow_links: bool = False) 
                     received=f"{other.path}\n{file.path}",
                     hint="give their common folder as input, or score them to two outputs",
                 )
-            if file.leads_to is not None:
+            if file.refused is not None:
                 continue
             same = by_place.setdefault(file.place, file)
             if same.name != file.name:
@@ -112,20 +113,17 @@ def _described(file: Found, refuses: Callable[[str], str | None]) -> Shard | Fai
     path = file.path
     storage = storage_at(file.root)
     try:
-        if file.leads_to is not None:
-            raise ContractError(
-                "a link that leads out of the input is not followed",
-                path=path,
-                received=f"a link to {file.leads_to}",
-                hint="give the folder that it leads to as --input, or pass --follow-links",
-            )
+        if file.refused is not None:
+            raise file.refused
         if not _is_utf8(path):
             raise ContractError(
                 "the name of the shard is not UTF-8",
                 path=path,
                 hint="rename it; the other shards are scored",
             )
-        fault = storage.refuses(file.key) or refuses(file.name)
+        # The longest name that becomes of a shard's in the output.
+        longest = Span(file.name, 0, 0, "0" * 32).bad_name
+        fault = storage.refuses(file.key) or refuses(file.name) or refuses(longest)
         if fault is not None:
             raise ContractError(
                 "the shard has a name that cannot be read or published",
@@ -163,7 +161,7 @@ def _described(file: Found, refuses: Callable[[str], str | None]) -> Shard | Fai
 
 def _refuse_irregular(path: str) -> None:
     with translated(path):
-        regular = not Path(path).exists() or Path(path).is_file()
+        regular = not exists_as(Path(path), Path.exists) or exists_as(Path(path), Path.is_file)
     if not regular:
         raise ContractError(
             "the shard is no regular file",

@@ -121,9 +121,15 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def on_lines(text: str) -> str:
+    """`text` with its own line breaks kept and all other control characters escaped."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
 def shortened(names: Sequence[str]) -> str:
     """A list of names that stays readable if there are many."""
-    return ", ".join(names if len(names) <= 8 else [*names[:6], "…", names[-1]])
+    shown = names if len(names) <= 8 else [*names[:6], "…", names[-1]]
+    return ", ".join(map(printable, shown))
 
 
 class UsageError(ShardscoreError):

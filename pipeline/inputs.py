@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from pipeline.errors import NoInputError, UsageError
+from pipeline.errors import ContractError, NoInputError, UsageError
 from pipeline.storage.base import is_hidden
 from pipeline.storage.locate import has_scheme
 
@@ -27,7 +27,7 @@ class Found:
         size: Bytes.
         mtime_ns: Time of the last change, in nanoseconds since the epoch.
         etag: What an object store calls its version.
-        leads_to: Where a link goes that leaves the input, and is not followed.
+        refused: Why it is not looked at.
     """
 
     root: str
@@ -36,7 +36,7 @@ class Found:
     size: int
     mtime_ns: int
     etag: str | None = None
-    leads_to: str | None = None
+    refused: ContractError | None = None
 
     @property
     def path(self) -> str:

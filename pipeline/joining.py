@@ -16,7 +16,7 @@ from pipeline import thrift
 from pipeline.errors import CorruptShardError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
 MAGIC = b"PAR1"
 
@@ -28,37 +28,53 @@ _META_OFFSETS = (9, 10, 11, 14)  # data page, index page, dictionary page, bloom
 _OUR_NOTES = b"shardscore"
 
 
-def joined_footer(parts: Sequence[tuple[bytes, int]], notes: Mapping[bytes, bytes]) -> bytes:
-    """The footer of a file made of several files' row groups.
+class JoinedFooter:
+    """The footer of a file made of several files' row groups, taken one file after another.
 
-    Args:
-        parts: For each file its footer, and the bytes by which its row groups move towards the
-            end of the file.
-        notes: Key-value metadata for the joined file, in place of all whose keys begin with
-            `shardscore`.
-
-    Returns:
-        The bytes between the last row group and the end of the file.
-
-    Raises:
-        CorruptShardError: A footer does not decode.
+    Of each file only its row groups' encoded bytes are kept: there may be thousands of files.
     """
-    footers = [thrift.decode(footer) for footer, _ in parts]
-    groups: list[thrift.Struct] = []
-    for footer, (_, shift) in zip(footers, parts, strict=True):
-        for group in footer.get(_ROW_GROUPS).values:
-            _shift(group, shift, ordinal=len(groups))
-            groups.append(group)
-    whole = footers[-1]
-    whole.put(_NUM_ROWS, sum(footer.get(_NUM_ROWS) for footer in footers))
-    whole.put(_ROW_GROUPS, thrift.Sequence(thrift.STRUCT, groups))
-    pairs = whole.get(_KEY_VALUES)
-    if pairs is None:
-        raise CorruptShardError("a footer without a note")
-    others = [pair for pair in pairs.values if not pair.get(1).startswith(_OUR_NOTES)]
-    whole.put(_KEY_VALUES, thrift.Sequence(thrift.STRUCT, [*map(_pair, notes.items()), *others]))
-    data = thrift.encode(whole)
-    return data + len(data).to_bytes(4, "little") + MAGIC
+
+    def __init__(self) -> None:
+        self._rows = 0
+        self._groups: list[bytes] = []
+        self._last = thrift.Struct([])
+
+    def add(self, footer: bytes, shift: int) -> None:
+        """Takes a file.
+
+        Args:
+            footer: Its footer.
+            shift: The bytes by which its row groups move towards the end of the file.
+
+        Raises:
+            CorruptShardError: The footer does not decode.
+        """
+        read = thrift.decode(footer)
+        for group in read.get(_ROW_GROUPS).values:
+            _shift(group, shift, ordinal=len(self._groups))
+            self._groups.append(thrift.encode(group))
+        self._rows += read.get(_NUM_ROWS)
+        pairs = read.get(_KEY_VALUES)
+        if pairs is None:
+            raise CorruptShardError("a footer without a note")
+        pairs.values = [pair for pair in pairs.values if not pair.get(1).startswith(_OUR_NOTES)]
+        self._last = read
+
+    def encoded(self, notes: Mapping[bytes, bytes]) -> bytes:
+        """The bytes between the last row group and the end of the file.
+
+        Args:
+            notes: Key-value metadata, in place of all whose keys begin with `shardscore`.
+        """
+        whole = self._last
+        whole.put(_NUM_ROWS, self._rows)
+        whole.put(_ROW_GROUPS, thrift.Encoded(thrift.STRUCT, self._groups))
+        others = whole.get(_KEY_VALUES).values
+        whole.put(
+            _KEY_VALUES, thrift.Sequence(thrift.STRUCT, [*map(_pair, notes.items()), *others])
+        )
+        data = thrift.encode(whole)
+        return data + len(data).to_bytes(4, "little") + MAGIC
 
 
 def _shift(group: thrift.Struct, shift: int, ordinal: int) -> None:

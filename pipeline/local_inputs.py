@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.errors import ContractError
 from pipeline.inputs import (
     Found,
     hidden_input,
@@ -18,11 +20,11 @@ from pipeline.inputs import (
 )
 from pipeline.storage.base import is_hidden
 from pipeline.storage.folders import leads_out
-from pipeline.storage.links import Leaving, walk
+from pipeline.storage.links import Leaving, Unreachable, walk
 from pipeline.storage.local import translated
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 _ESCAPED = re.compile(r"\[([*?[])\]")
 
@@ -42,10 +44,10 @@ def local_files(address: str, outside: Outside, *, follow: bool) -> Iterator[Fou
     path = Path(address).absolute()
     if outside.is_output(path):
         raise output_as_input(str(path))
-    if path.is_dir():
+    if exists_as(path, Path.is_dir):
         tree = os.path.realpath(path)
         found = list(_below(str(path), str(path), outside, tree=tree, follow=follow))
-    elif path.is_file():
+    elif exists_as(path, Path.is_file):
         if is_hidden(path.name):
             raise hidden_input(str(path))
         stat = path.stat()
@@ -58,6 +60,17 @@ def local_files(address: str, outside: Outside, *, follow: bool) -> Iterator[Fou
     if not found:
         raise no_shard_in(address)
     yield from found
+
+
+def exists_as(path: Path, kind: Callable[[Path], bool]) -> bool:
+    """Whether a path is of a kind; one that is longer than a path can be is of none."""
+    with translated(path):
+        try:
+            return kind(path)
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            return False
 
 
 class Outside:
@@ -86,11 +99,16 @@ def _below(root: str, base: str, outside: Outside, *, tree: str, follow: bool) -
     with translated(base):
         found = sorted(walk(root, base, tree=tree, follow=follow), key=lambda item: item.name)
     for item in found:
-        if isinstance(item, Leaving):
+        if isinstance(item, Unreachable):
+            if not is_hidden(item.name):
+                refused = _too_long(f"{root}/{item.name}")
+                yield Found(root, item.name, item.name, 0, 0, refused=refused)
+        elif isinstance(item, Leaving):
             # What a folder holds is not looked at: the link itself is named.
             wanted = is_shard(item.name) if item.info else not is_hidden(item.name)
             if wanted and outside.covers(item.target):
-                yield Found(root, item.name, item.name, 0, 0, leads_to=item.target)
+                refused = _leaving(f"{root}/{item.name}", item.target)
+                yield Found(root, item.name, item.name, 0, 0, refused=refused)
         elif is_shard(item.name) and f"{root}/{item.name}" in outside:
             yield Found(root, item.name, item.name, item.size, item.mtime_ns)
 
@@ -114,12 +132,30 @@ def _matching(pattern: str, outside: Outside, *, follow: bool) -> Iterator[Found
             real = os.path.realpath(path)
             if not follow and leads_out(tree, real):
                 if outside.covers(real):
-                    yield Found(root, name, name, 0, 0, leads_to=real)
+                    yield Found(root, name, name, 0, 0, refused=_leaving(str(path), real))
             elif path.is_dir():
                 yield from _below(root, str(path), outside, tree=tree, follow=follow)
             else:
                 stat = path.stat() if path.exists() else path.lstat()
                 yield Found(root, name, name, stat.st_size, stat.st_mtime_ns)
+
+
+def _leaving(path: str, target: str) -> ContractError:
+    return ContractError(
+        "a link that leads out of the input is not followed",
+        path=path,
+        received=f"a link to {target}",
+        hint="give the folder that it leads to as --input, or pass --follow-links",
+    )
+
+
+def _too_long(path: str) -> ContractError:
+    return ContractError(
+        "the path is longer than the system takes",
+        path=path,
+        received=f"{len(os.fsencode(path))} bytes",
+        hint="shorten the names of its folders, or give one of them as --input",
+    )
 
 
 def _unescaped(part: str) -> str:

@@ -88,8 +88,10 @@ def status(output: str) -> dict[str, Any]:
     there = ledger.published(storage)
     listed = _planned(storage, last["plan_id"]) if last else []
     done = [shard for shard in listed if shard["name"] in there]
-    # A shard that could not be read is in no plan, but the run has counted it.
-    total = last["shards"]["total"] if last else len(listed)
+    # A shard that could not be read is in no plan, but the run has counted it; a run with a share
+    # of the plan has counted no more than that.
+    total = max(len(listed), last["shards"]["total"] if last else 0)
+    success = _is_there(storage, SUCCESS)
     return {
         "format": 1,
         "output": storage.url,
@@ -104,8 +106,8 @@ def status(output: str) -> dict[str, Any]:
         },
         "other_files": len(there) - len(done),
         "in_progress": {n: rows for n, rows in in_progress(storage).items() if n not in there},
-        "success": _is_there(storage, SUCCESS),
-        "complete": last is not None and last["state"] == "finished" and len(done) == total,
+        "success": success,
+        "complete": success and len(done) == total,
         "last_run": last,
     }
 

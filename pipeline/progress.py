@@ -13,7 +13,7 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
-from pipeline.errors import printable
+from pipeline.errors import on_lines, printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -129,7 +129,7 @@ class Lines:
             record = {"time": moment, "level": level, "event": name, "message": text, **facts}
             self._out.write(json.dumps(record, default=str) + "\n")
         else:
-            self._out.write(f"{moment} {text}\n")
+            self._out.write(f"{moment} {on_lines(text)}\n")
         self._out.flush()
 
 
@@ -149,7 +149,7 @@ class Bar:
         if level == "debug":
             return
         style = {"warning": "yellow", "error": "red"}.get(level)
-        self._console.print(text, style=style, markup=False)
+        self._console.print(on_lines(text), style=style, markup=False)
 
     def begin(self, *, rows: int, shards: int) -> None:
         from rich.progress import (

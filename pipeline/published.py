@@ -30,8 +30,8 @@ HOUSE = "_shardscore/"
 
 FOOTER_THREADS = 8
 
-_PIECE = re.compile(r"(.+)/\d{12}-\d{12}\.[0-9a-f]{8}(?:\.bad)?\.parquet")
-_OTHER = re.compile(r"run\.json|reports/.+|lock.*")
+_PIECE = re.compile(r"(.+)/\d{12}-\d{12}\.[0-9a-f]{32}(?:\.bad)?\.parquet", re.DOTALL)
+_OTHER = re.compile(r"run\.json|reports/.+|lock.*", re.DOTALL)
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")

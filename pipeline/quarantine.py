@@ -96,10 +96,18 @@ class DeadLetters:
         ]
         self._file.append(pa.RecordBatch.from_arrays([*rows.columns, *ours], schema=self._schema))
 
-    def save(self, name: str, note: Callable[[Saved], Mapping[bytes, bytes]]) -> None:
-        """Saves what was added since the last time, if there was ever a bad row."""
-        if self._file is not None:
-            self._file.save(name, note)
+    def save(
+        self, name: Callable[[str], str], note: Callable[[Saved], Mapping[bytes, bytes]]
+    ) -> str:
+        """Saves what was added since the last time, as `GroupedFile.save` does.
+
+        Returns:
+            The digest of the segment's footer; empty if there was never a bad row.
+        """
+        if self._file is None:
+            return ""
+        self._file.save(name, note)
+        return self._file.segments[-1].footer_xxh3
 
     def there(self) -> ObjectInfo | None:
         """What lies under the file's name."""
@@ -113,16 +121,14 @@ class DeadLetters:
 
         Args:
             note: The note of the predictions; this file's has its own digest of the data.
-            there: What lay under the file's name while the shard was known not to be published:
-                a left-over, which may go. Nothing else is ever replaced.
+            there: What lay under the file's name while the shard was known not to be published,
+                and to be as it was read: a left-over, which may go. Nothing else is ever replaced.
 
         Raises:
             OutputMismatchError: Another job was faster.
             ChangedInputError: A run with another version of the shard was faster.
         """
         if self._file is None:
-            if there is not None:
-                self._output.delete(self._name)
             return
         staged = self._file.finished(lambda digest: replace(note, data_xxh3=digest).encoded())
         try:
@@ -134,3 +140,12 @@ class DeadLetters:
                 raise foreign_output(path, theirs, note.fingerprint) from None
             if theirs.input != note.input:
                 raise changed_input(self._shard, theirs) from None
+
+    def remove_left_over(self, there: ObjectInfo) -> None:
+        """Takes away what an earlier attempt at the shard left, now that it has no bad row.
+
+        Only once the shard is published: what lies there otherwise may be another writer's.
+        """
+        now = self.there()
+        if now is not None and now.same_version(there):
+            self._output.delete(self._name)

@@ -52,9 +52,8 @@ def score(job: Job, observer: Observer, stop: Stop, *, fail_fast: bool = False) 
     surveyed = survey(job)
     with ExitStack() as claims:
         if surveyed.idle:
-            _tidy(surveyed)
-        else:
-            _claim(surveyed, claims)
+            return _idle(surveyed, observer, claims)
+        _claim(surveyed, claims)
         return _run(surveyed, observer, stop, fail_fast=fail_fast)
 
 
@@ -70,23 +69,37 @@ def _claim(surveyed: Survey, claims: ExitStack) -> None:
         claims.enter_context(surveyed.output.hold(f"index-{index}.lock"))
 
 
-def _tidy(surveyed: Survey) -> None:
-    """Takes away what a run left behind that died after it had published its last shard.
+def _idle(surveyed: Survey, observer: Observer, claims: ExitStack) -> RunReport:
+    """A run with nothing to score: takes away what a run left that died after its last publish.
 
-    With nothing to score, that is no reason to fail: the output may be one that can only be read.
+    That is no reason to fail: the output may be one that can only be read, or another run may be
+    at work on it, whose affair it is then.
     """
-    with suppress(StorageError, BusyError), ExitStack() as claims:
-        if surveyed.record is not None:
-            _claim(surveyed, claims)
-            _sweep(surveyed)
+    alone = True
+    if surveyed.record is not None:
+        try:
+            with suppress(StorageError):
+                _claim(surveyed, claims)
+                _sweep(surveyed)
+        except BusyError:
+            alone = False
+    run = _begun(surveyed, observer)
+    identity = surveyed.record.identity if surveyed.record else None
+    if not alone or (surveyed.rewritten and manifest.vouched(surveyed.output) is None):
+        # Marks that are missing may be missing since another run replaces what was rewritten.
+        return run.close()
+    return _end(surveyed, identity, run)
 
 
 def _sweep(surveyed: Survey) -> None:
     surveyed.output.sweep()
-    checkpoints.sweep(surveyed.output, {shard.name for shard in surveyed.standing.done})
+    # What was written again may be what another run scores again.
+    done = {shard.name for shard in surveyed.standing.done} - set(surveyed.rewritten)
+    checkpoints.sweep(surveyed.output, done)
 
 
-def _run(surveyed: Survey, observer: Observer, stop: Stop, *, fail_fast: bool) -> RunReport:
+def _begun(surveyed: Survey, observer: Observer) -> Run:
+    """A run that has told what it found."""
     run = Run(surveyed, observer)
     if surveyed.record is not None:
         # With nothing to do, an output that can only be read is as good as any.
@@ -96,8 +109,11 @@ def _run(surveyed: Survey, observer: Observer, stop: Stop, *, fail_fast: bool) -
         run.shard_failed(failed)
     if surveyed.rewritten_note:
         observer.event("rewritten", surveyed.rewritten_note, level="warning")
-    if surveyed.idle:
-        return _end(surveyed, surveyed.record.identity if surveyed.record else None, run)
+    return run
+
+
+def _run(surveyed: Survey, observer: Observer, stop: Stop, *, fail_fast: bool) -> RunReport:
+    run = _begun(surveyed, observer)
     if fail_fast and run.failures:
         return run.close()
     prepared = _prepared(surveyed, run, stop)
@@ -120,7 +136,7 @@ def _end(surveyed: Survey, identity: JobIdentity | None, run: Run) -> RunReport:
     name = plan_id(listing(shards))  # also where an output that can only be read has kept no plan
     try:
         planned = (shard.identity for shard in shards)
-        manifest.complete(surveyed.output, identity.fingerprint, name, planned)
+        manifest.complete(surveyed.output, identity.fingerprint, name, planned, idle=surveyed.idle)
     except ShardscoreError as error:
         return run.close(error)
     return run.close()

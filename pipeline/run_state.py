@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline import report
-from pipeline.errors import ShardscoreError, StoppedError
+from pipeline.errors import ShardscoreError, StoppedError, printable
 from pipeline.memory import peak_bytes, resident_bytes
 from pipeline.records import FailedShard, Outcome, RowCounts, RunReport, RunState
 from pipeline.runtime import versions
@@ -106,11 +106,12 @@ class Run:
         """
         self._resumed = expected
         self.observer.advance(rows - expected)
+        name = printable(shard.name)
         self.observer.event(
             "resumed",
-            f"{shard.name} goes on at row {rows:,} of {shard.rows:,}"
+            f"{name} goes on at row {rows:,} of {shard.rows:,}"
             if rows == expected
-            else f"{shard.name} begins again at row {rows:,} of {shard.rows:,}: its checkpoints "
+            else f"{name} begins again at row {rows:,} of {shard.rows:,}: its checkpoints "
             "are damaged, or of another version of the shard or of the programs that score",
             level="info" if rows == expected else "warning",
             shard=shard.name,
@@ -121,7 +122,7 @@ class Run:
         """A checkpoint of the shard at hand holds that many of its rows."""
         self.observer.event(
             "checkpoint",
-            f"saved {rows:,} of {shard.rows:,} rows of {shard.name}",
+            f"saved {rows:,} of {shard.rows:,} rows of {printable(shard.name)}",
             level="debug",
             shard=shard.name,
             rows=rows,

@@ -20,9 +20,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
 
-from pipeline.errors import CheckpointError, CorruptShardError, NotFoundError
+from pipeline.errors import AlreadyExistsError, CheckpointError, CorruptShardError, NotFoundError
 from pipeline.footer import footer_bytes, parquet_errors, unclosed_digest
-from pipeline.joining import MAGIC, joined_footer
+from pipeline.joining import MAGIC, JoinedFooter
 from pipeline.row_groups import ROW_GROUP_BYTES, row_group_rows, varying_bytes
 from pipeline.storage.local import translated
 
@@ -52,10 +52,17 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A saved segment: its name in the storage and the digest of the row groups in it."""
+    """A saved segment.
+
+    Attributes:
+        name: Its name in the storage.
+        data_xxh3: Digest of its row groups.
+        footer_xxh3: Digest of its footer, which holds the row groups' places and statistics.
+    """
 
     name: str
     data_xxh3: str
+    footer_xxh3: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +71,10 @@ class Saved:
 
     Attributes:
         data_xxh3: Digest of its row groups.
-        waiting_xxh3: Digest of the rows that wait.
         varying: See `Waiting`.
     """
 
     data_xxh3: str
-    waiting_xxh3: str
     varying: int
 
 
@@ -134,30 +139,35 @@ class GroupedFile:
         if heavy or self._waiting_rows >= self._group_rows:
             self._flush(everything=heavy)
 
-    def save(self, name: str, note: Callable[[Saved], Mapping[bytes, bytes]]) -> None:
+    def save(
+        self, name: Callable[[str], str], note: Callable[[Saved], Mapping[bytes, bytes]]
+    ) -> str:
         """Saves what came since the last time as a segment.
 
         Args:
-            name: The segment's name in the storage.
+            name: From the digest of the segment's footer to its name in the storage. The footer
+                holds the digests of all else, so segments of one name are alike.
             note: From what was saved to the segment's key-value metadata.
 
+        Returns:
+            The segment's name.
+
         Raises:
-            AlreadyExistsError: There is a segment of that name.
             StorageError: It could not be written.
         """
         segment = self._segment()
         with translated(self._path):
             waiting = _packed(self._waiting, self._schema)
-            saved = Saved(
-                unclosed_digest(segment.staged.path),
-                xxhash.xxh3_128(waiting).hexdigest(),
-                self._varying,
-            )
+            saved = Saved(unclosed_digest(segment.staged.path), self._varying)
             segment.parquet.add_key_value_metadata({**note(saved), WAITING_KEY: waiting})
             segment.parquet.close()
-        segment.staged.publish(name)
+            with pa.OSFile(str(segment.staged.path), "rb") as file:
+                digest = footer_digest(footer_bytes(file, self._path))
+        with suppress(AlreadyExistsError):  # another writer of the same has saved the same
+            segment.staged.publish(name(digest))
         self._discard()
-        self._segments.append(Segment(name, saved.data_xxh3))
+        self._segments.append(Segment(name(digest), saved.data_xxh3, digest))
+        return name(digest)
 
     def finished(self, note: Callable[[str], Mapping[bytes, bytes]]) -> Staged:
         """Writes all that is left; the whole file, staged.
@@ -181,7 +191,7 @@ class GroupedFile:
         """The saved segments and the last one, end to end in one file."""
         whole = self._exit.enter_context(self._output.stage(self._name))
         digest = xxhash.xxh3_128(MAGIC)
-        parts: list[tuple[bytes, int]] = []
+        joined = JoinedFooter()
         with translated(self._path), whole.path.open("wb") as target:
             target.write(MAGIC)
             for segment in self._segments:
@@ -189,17 +199,37 @@ class GroupedFile:
                 shift = target.tell() - len(MAGIC)
                 with _damaged(path), self._output.open_input(segment.name) as file:
                     footer = footer_bytes(file, path)
-                    found = _append(file, len(footer), target, digest)
-                if found != segment.data_xxh3:
-                    raise _unusable(path, f"digest {found} instead of {segment.data_xxh3}")
-                parts.append((footer, shift))
+                    found = self._append(file, len(footer), target, digest)
+                if (found, footer_digest(footer)) != (segment.data_xxh3, segment.footer_xxh3):
+                    raise _unusable(path, "other bytes than were saved")
+                joined.add(footer, shift)
             shift = target.tell() - len(MAGIC)
             with pa.OSFile(str(last.staged.path), "rb") as file:
                 footer = footer_bytes(file, self._path)
-                _append(file, len(footer), target, digest)
-            parts.append((footer, shift))
-            target.write(joined_footer(parts, note(digest.hexdigest())))
+                self._append(file, len(footer), target, digest)
+            joined.add(footer, shift)
+            target.write(joined.encoded(note(digest.hexdigest())))
         return whole
+
+    def _append(
+        self, file: pa.NativeFile, footer: int, target: BinaryIO, digest: xxhash.xxh3_128
+    ) -> str:
+        """Appends a Parquet file's row groups to `target`; the digest of all before its footer."""
+        own = xxhash.xxh3_128()
+        left = file.size() - footer - _TRAILER
+        file.seek(0)
+        own.update(file.read(len(MAGIC)))
+        left -= len(MAGIC)
+        while left > 0:
+            chunk = file.read(min(left, _CHUNK))
+            if not chunk:  # shorter than it was a moment ago: the digest tells
+                break
+            own.update(chunk)
+            digest.update(chunk)
+            with translated(self._path):  # a full disk is no fault of the file that is read
+                target.write(chunk)
+            left -= len(chunk)
+        return own.hexdigest()
 
     def _flush(self, *, everything: bool) -> None:
         """Writes the row groups that are full, and at the end the one that is not."""
@@ -234,6 +264,11 @@ class GroupedFile:
     def _discard(self) -> None:
         self._open = None
         self._exit.close()
+
+
+def footer_digest(footer: bytes) -> str:
+    """XXH3-128 of a segment's footer, in 32 hex digits."""
+    return xxhash.xxh3_128(footer).hexdigest()
 
 
 def unpacked(packed: bytes, varying: int) -> Waiting:
@@ -275,24 +310,6 @@ def _abandon(parquet: pq.ParquetWriter) -> None:
         # Closing writes a valid, short file; it is still under its staged name, and goes.
         with suppress(OSError):
             parquet.close()
-
-
-def _append(file: pa.NativeFile, footer: int, target: BinaryIO, digest: xxhash.xxh3_128) -> str:
-    """Appends a Parquet file's row groups to `target`; the digest of all before its footer."""
-    own = xxhash.xxh3_128()
-    left = file.size() - footer - _TRAILER
-    file.seek(0)
-    own.update(file.read(len(MAGIC)))
-    left -= len(MAGIC)
-    while left > 0:
-        chunk = file.read(min(left, _CHUNK))
-        if not chunk:  # shorter than it was a moment ago: the digest tells
-            break
-        own.update(chunk)
-        digest.update(chunk)
-        target.write(chunk)
-        left -= len(chunk)
-    return own.hexdigest()
 
 
 def _parquet_options(schema: pa.Schema) -> dict[str, Any]:

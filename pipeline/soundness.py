@@ -56,13 +56,21 @@ _PHYSICAL_TYPES = (
     "FIXED_LEN_BYTE_ARRAY",
 )
 
-# Field numbers of FileMetaData, RowGroup, ColumnChunk and ColumnMetaData in parquet.thrift.
-_ROW_GROUPS = 4
+# Field numbers of FileMetaData, SchemaElement, RowGroup, ColumnChunk and ColumnMetaData in
+# parquet.thrift.
+_SCHEMA, _ROW_GROUPS = 2, 4
+_CONVERTED_TYPE, _LOGICAL_TYPE = 6, 10
 _COLUMNS, _ROWS = 1, 3
 _META_DATA = 3
 _TYPE, _PATH, _CODEC, _VALUES = 1, 3, 4, 5
 _UNCOMPRESSED_BYTES, _COMPRESSED_BYTES = 6, 7
 _DATA_OFFSET, _DICTIONARY_OFFSET = 9, 11
+
+_LOGICAL_OF_CONVERTED = dict(
+    enumerate((1, 2, 2, 3, 4, 5, 6, 7, 7, 8, 8, 10, 10, 10, 10, 10, 10, 10, 10, 12, 13))
+)
+"""The member of LogicalType that stands for each ConvertedType, in which older versions of the
+format say the same. Writers give both, or either."""
 
 # Types that each version of Arrow's writer and reader brings back as they were.
 _STEADY = frozenset(
@@ -163,6 +171,7 @@ class RowGroupChecks:
         self._file = file
         self._path = path
         self._end = file.size() - len(footer) - 8
+        self._schema = elements(footer, _SCHEMA)
         self._groups = elements(footer, _ROW_GROUPS)
         self._count = metadata.num_row_groups
         self._metadata = metadata
@@ -183,6 +192,8 @@ class RowGroupChecks:
         """
         while self._rows < rows and self._group < self._count:
             try:
+                for element in self._schema:  # once: it is empty afterwards
+                    _check_type(element)
                 self._check(next(self._groups, {}))
             except (ThriftError, PageError) as error:
                 raise self._corrupt(str(error)) from error
@@ -206,8 +217,8 @@ class RowGroupChecks:
     def _check_chunk(self, meta: Struct, column: Any, index: int, rows: int) -> None:
         name = meta.get(_PATH)
         # Newer versions of the format let writers leave it out.
-        if name and name != column.path.encode().split(b"."):
-            raise PageError(f"a chunk of column {name}")
+        if name and _joined(name) != column.path:
+            raise PageError(f"a chunk of column {_joined(name)}")
         kind = _number(meta, _TYPE)
         if not 0 <= kind < len(_PHYSICAL_TYPES) or _PHYSICAL_TYPES[kind] != column.physical_type:
             raise PageError(f"a chunk of type {kind}, where the schema says {column.physical_type}")
@@ -249,6 +260,21 @@ class RowGroupChecks:
 
     def _corrupt(self, reason: str) -> Exception:
         return corrupt(self._path, f"row group {self._group}: {reason}")
+
+
+def _check_type(element: Struct) -> None:
+    """Compares the two ways in which an element of the schema says its type."""
+    converted, logical = element.get(_CONVERTED_TYPE), element.get(_LOGICAL_TYPE)
+    if converted in _LOGICAL_OF_CONVERTED and isinstance(logical, dict):
+        expected = _LOGICAL_OF_CONVERTED[converted]
+        if list(logical) != [expected]:
+            raise PageError(f"a column of logical type {list(logical)}, elsewhere of {expected}")
+
+
+def _joined(parts: Any) -> str:
+    """A column's path as pyarrow spells it."""
+    texts = [p for p in parts if isinstance(p, bytes)] if isinstance(parts, list) else []
+    return b".".join(texts).decode(errors="replace")
 
 
 def _number(meta: Struct, field: int) -> int:

@@ -108,7 +108,7 @@ def _record_batches(
         return
     storage = storage_at(shard.root)
     with parquet_errors(shard.path), _unchanged(shard), _opened(storage, shard) as file:
-        _refuse_swapped(storage, shard)
+        refuse_swapped(storage, shard)
         footer = footer_bytes(file, shard.path)
         on_disk = isinstance(file, pa.OSFile)
         # The defaults read ahead whole row groups: forty times the memory, and slower.
@@ -148,7 +148,7 @@ def _record_batches(
                     waiting -= batch_size
                 checks.up_to(read + batch_size)  # the reader is a batch ahead at most
             # Before the last batch is handed on, so that no swapped shard is ever complete.
-            _refuse_swapped(storage, shard)
+            refuse_swapped(storage, shard)
             if waiting:
                 yield _taken(parts, waiting)
 
@@ -191,7 +191,7 @@ def _unchanged(shard: Shard) -> Iterator[None]:
         raise _swapped(shard, error.received or "another version") from error
 
 
-def _refuse_swapped(storage: Storage, shard: Shard) -> None:
+def refuse_swapped(storage: Storage, shard: Shard) -> None:
     """Raises ChangedInputError if the shard is not the file whose footer was read."""
     try:
         now = storage.info(shard.key)

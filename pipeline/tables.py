@@ -76,7 +76,7 @@ def plan_text(document: dict[str, Any]) -> str:
     if "binding" in document:
         head = ("input", "takes", "column", "type", "conversion")
         text += "\n\n" + table(head, _runs(document["binding"]))
-    return "\n".join([text, *("note: " + note for note in document.get("notes", ()))])
+    return "\n".join([text, *("note: " + printable(note) for note in document.get("notes", ()))])
 
 
 def status_text(document: dict[str, Any]) -> str:

@@ -40,6 +40,14 @@ class Sequence:
 
 
 @dataclass(slots=True)
+class Encoded:
+    """A list that is written already: the type of its elements, and their bytes one by one."""
+
+    kind: int
+    elements: list[bytes]
+
+
+@dataclass(slots=True)
 class Struct:
     """A struct: its fields, in the order in which they are written."""
 
@@ -183,7 +191,11 @@ def _write_value(out: bytearray, kind: int, value: Any) -> None:
     elif kind == STRUCT:
         _write_struct(out, value)
     elif kind in {LIST, SET}:
-        _write_sequence(out, value)
+        if isinstance(value, Encoded):
+            _write_head(out, value.kind, len(value.elements))
+            out += b"".join(value.elements)
+        else:
+            _write_sequence(out, value)
     elif kind == BYTE:
         out.append(value)
     else:  # DOUBLE
@@ -191,17 +203,20 @@ def _write_value(out: bytearray, kind: int, value: Any) -> None:
 
 
 def _write_sequence(out: bytearray, sequence: Sequence) -> None:
-    count = len(sequence.values)
-    if count < 0x0F:
-        out.append(count << 4 | sequence.kind)
-    else:
-        out.append(0xF0 | sequence.kind)
-        _write_varint(out, count)
+    _write_head(out, sequence.kind, len(sequence.values))
     for value in sequence.values:
         if sequence.kind in {TRUE, FALSE}:
             out.append(TRUE if value else FALSE)
         else:
             _write_value(out, sequence.kind, value)
+
+
+def _write_head(out: bytearray, kind: int, count: int) -> None:
+    if count < 0x0F:
+        out.append(count << 4 | kind)
+    else:
+        out.append(0xF0 | kind)
+        _write_varint(out, count)
 
 
 def _write_varint(out: bytearray, value: int) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from contextlib import closing, suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pipeline import checkpoints
@@ -18,7 +19,8 @@ from pipeline.errors import DataError, ScoringError, StoppedError, StorageError
 from pipeline.records import FailedShard, Outcome, WorkUnit
 from pipeline.runtime import versions
 from pipeline.scorers import scorer_for
-from pipeline.stream import read_batches
+from pipeline.storage import storage_at
+from pipeline.stream import read_batches, refuse_swapped
 from pipeline.writer import ShardWriter, Target, output_schema, published_by_another
 
 if TYPE_CHECKING:
@@ -116,7 +118,8 @@ class UnitRunner:
             return
         target = self._target(shard, small=False, resumed=self._resumed(shard))
         left = shard.batches(self._prepared.identity.batch_size)
-        left -= target.resumed.rows // self._prepared.identity.batch_size
+        # The last batch may be short: what is saved up to it counts as a whole one.
+        left -= -(-target.resumed.rows // self._prepared.identity.batch_size)
         with (
             closing(self._scored((shard,), small=False, start=target.resumed.rows)) as scored,
             ShardWriter(self._output, target) as writer,
@@ -178,7 +181,7 @@ class UnitRunner:
                     start=start,
                 )
 
-        count = sum(shard.batches(size) for shard in shards) - start // size
+        count = sum(shard.batches(size) for shard in shards) - -(-start // size)
         method = identity.small_method if small else identity.method
         scorer = scorer_for(method, self._prepared.model, proof.schema)
         # Closed in this order: the scorer stops reading ahead before its source is closed.
@@ -209,6 +212,7 @@ class UnitRunner:
             identity=identity,
             method=identity.small_method if small else identity.method,
             versions=self._versions,
+            refuse_swapped=partial(refuse_swapped, storage_at(shard.root), shard),
             resumed=resumed,
             replacing=self._surveyed.replaced.get(shard.name),
         )

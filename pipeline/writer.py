@@ -17,7 +17,6 @@ one chunk, and `segments` joins what was saved to the same bytes as one writer w
 
 from __future__ import annotations
 
-import secrets
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
@@ -43,6 +42,7 @@ from pipeline.segments import GroupedFile, Saved
 from pipeline.storage.local import translated
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from pipeline.job import JobIdentity
@@ -74,6 +74,7 @@ class Target:
         method: Keras' method that scores the shard, for the provenance.
         versions: Of the programs that score and write, for the checkpoints.
         resumed: How far an earlier run came.
+        refuse_swapped: Raises ChangedInputError if the shard is no longer the one that was read.
         replacing: The published file whose place this one takes, if the shard has changed since.
     """
 
@@ -83,13 +84,15 @@ class Target:
     identity: JobIdentity
     method: str
     versions: dict[str, str]
+    refuse_swapped: Callable[[], None]
     resumed: Resumed = NOTHING
     replacing: ObjectInfo | None = None
 
     @property
     def origin(self) -> Origin:
         """What a checkpoint must have in common with this writing of the shard."""
-        return Origin(self.identity.fingerprint, self.shard.identity, self.versions)
+        version = {**self.shard.identity, "mtime_ns": self.shard.mtime_ns}
+        return Origin(self.identity.fingerprint, version, self.versions)
 
 
 class ShardWriter:
@@ -110,7 +113,6 @@ class ShardWriter:
         resumed = target.resumed
         self._counts = resumed.counts
         self._saved = resumed.rows
-        self._word = secrets.token_hex(4)
         self._sound = True
         self._file = GroupedFile(
             output, self._shard.name, target.schema, resumed.segments, resumed.waiting
@@ -175,23 +177,25 @@ class ShardWriter:
         end = self._counts.rows_in
         if not self._sound or end == self._saved:
             return None
-        span = Span(self._shard.name, self._saved, end, self._word)
+        bad = ""
+
+        def span(digest: str) -> Span:
+            return Span(self._shard.name, self._saved, end, digest)
 
         def note(saved: Saved) -> dict[bytes, bytes]:
             return CheckpointNote(
                 origin=self._target.origin,
-                start=span.start,
-                end=span.end,
+                start=self._saved,
+                end=end,
                 counts=self._counts,
                 varying=saved.varying,
                 data_xxh3=saved.data_xxh3,
-                waiting_xxh3=saved.waiting_xxh3,
-                bad=self._dead.any,
+                bad=bad,
             ).encoded()
 
         self._sound = False
-        self._dead.save(span.bad_name, note)
-        self._file.save(span.name, note)
+        bad = self._dead.save(lambda digest: span(digest).bad_name, note)
+        self._file.save(lambda digest: span(digest).name, note)
         self._sound = True
         self._saved = end
         return end
@@ -209,6 +213,7 @@ class ShardWriter:
         """
         counts = self._counts
         if counts.rows_in != self._shard.rows or not counts.balanced:
+            checkpoints.clear(self._output, self._shard.name)
             raise ScoringError(
                 "rows are not accounted for; nothing was published",
                 path=self._shard.path,
@@ -217,10 +222,10 @@ class ShardWriter:
             )
         try:
             status = self._publish()
-        except CheckpointError:
+        except CheckpointError as error:
             # Whoever took checkpoints away may have published the shard.
             if not self._published_by_another():
-                checkpoints.clear(self._output, self._shard.name)
+                self._output.delete((error.path or "").removeprefix(f"{self._output.url}/"))
                 raise
             status = "already_published"
         if self._file.segments:
@@ -230,9 +235,12 @@ class ShardWriter:
     def _publish(self) -> ShardStatus:
         replacing = self._target.replacing
         left_over = self._dead.there() if self._quarantines else None
-        # What lay there is a left-over only if the shard is not published by now.
-        if (left_over or self._dead.any) and self._published_by_another():
-            return "already_published"
+        # What lay there is a left-over only if the shard is not published by now, and is still
+        # the one that was read: or it is of a writer that has read a newer one.
+        if left_over or self._dead.any:
+            if self._published_by_another():
+                return "already_published"
+            self._target.refuse_swapped()
         staged = self._file.finished(lambda digest: self._note(digest).encoded())
         note = self._read_back(staged)
         if self._quarantines:
@@ -243,6 +251,8 @@ class ShardWriter:
             if not self._published_by_another():
                 raise
             return "already_published"
+        if left_over is not None and not self._dead.any:
+            self._dead.remove_left_over(left_over)
         return "published"
 
     @property
@@ -303,7 +313,8 @@ def published_by_another(output: Storage, target: Target) -> RowCounts | None:
     """
     shard, path = target.shard, f"{output.url}/{target.shard.name}"
     try:
-        if output.info(shard.name) == target.replacing:
+        there = output.info(shard.name)
+        if target.replacing is not None and there.same_version(target.replacing):
             return None
         theirs = Provenance.of(read_footer(output, shard.name)[0])
     except NotFoundError:

@@ -46,7 +46,9 @@ def environment(**extra: str) -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(ROOT), **extra}
 
 
-def run_command(*arguments: object, cwd: Path = ROOT, **extra: str) -> Finished:
+def run_command(
+    *arguments: object, cwd: Path = ROOT, timeout: float = 240, **extra: str
+) -> Finished:
     """Runs the command in a process of its own."""
     done = subprocess.run(
         command(*arguments),
@@ -54,7 +56,7 @@ def run_command(*arguments: object, cwd: Path = ROOT, **extra: str) -> Finished:
         env=environment(**extra),
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=timeout,
         check=False,
     )
     return Finished(done.returncode, done.stdout, done.stderr)

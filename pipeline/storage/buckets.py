@@ -123,8 +123,6 @@ def _s3(bucket: str) -> dict[str, Any]:
         bucket=bucket,
         endpoint=_first_set("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
         region=_first_set("AWS_REGION", "AWS_DEFAULT_REGION") or "us-east-1",
-        # A copy that never replaces: an upload by reference, completed with If-None-Match.
-        copy_if_not_exists="multipart",
         **_s3_keys(),
     )
 

@@ -8,6 +8,7 @@ twice or the walk would not end.
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,6 +19,10 @@ from pipeline.storage.folders import leads_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+_PATH_MAX = 4096
+"""Bytes of a path that the kernel takes, with the one that ends it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +40,20 @@ class Leaving:
     info: ObjectInfo | None
 
 
-def walk(root: str, base: str, *, tree: str, follow: bool) -> Iterator[ObjectInfo | Leaving]:
+@dataclass(frozen=True, slots=True)
+class Unreachable:
+    """A file or folder whose path is longer than the system takes.
+
+    Attributes:
+        name: Its name, relative to the root.
+    """
+
+    name: str
+
+
+def walk(
+    root: str, base: str, *, tree: str, follow: bool
+) -> Iterator[ObjectInfo | Leaving | Unreachable]:
     """The files below a folder, in no particular order.
 
     Args:
@@ -61,23 +79,32 @@ def walk(root: str, base: str, *, tree: str, follow: bool) -> Iterator[ObjectInf
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
         except FileNotFoundError:
             continue  # removed while we looked
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            yield Unreachable(folder[skip:])
+            continue
         for entry in entries:
             name = entry.path[skip:]
+            if len(os.fsencode(entry.path)) >= _PATH_MAX:
+                yield Unreachable(name)
+                continue
             if not entry.is_symlink():
                 if entry.is_dir():
                     folders.append((entry.path, entered))
-                else:
-                    yield ObjectInfo(name, *_size_and_mtime(entry))
+                elif (info := _described(entry, name)) is not None:
+                    yield info
                 continue
             is_folder = _leads_to_folder(entry)
             if not follow and not is_hidden(name):
                 target = os.path.realpath(entry.path)
                 if leads_out(tree, target):
-                    info = None if is_folder else ObjectInfo(name, *_size_and_mtime(entry))
+                    info = None if is_folder else _described(entry, name)
                     yield Leaving(name, target, info)
                     continue
             if not is_folder:
-                yield ObjectInfo(name, *_size_and_mtime(entry))
+                if (info := _described(entry, name)) is not None:
+                    yield info
             elif not is_hidden(name) and (new := _new_folder(entry.path, entered)):
                 if new in links:
                     raise UsageError(
@@ -124,10 +151,13 @@ def _new_folder(link: str, entered: tuple[str, ...]) -> str | None:
     return target
 
 
-def _size_and_mtime(entry: os.DirEntry[str]) -> tuple[int, int]:
-    """Of what an entry leads to, or of the link itself if that leads nowhere."""
+def _described(entry: os.DirEntry[str], name: str) -> ObjectInfo | None:
+    """What an entry leads to, or the link itself if that leads nowhere; None if it is gone."""
     try:
         stat = entry.stat()
     except OSError:
-        stat = entry.stat(follow_symlinks=False)
-    return stat.st_size, stat.st_mtime_ns
+        try:
+            stat = entry.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            return None  # removed while we looked, as staged files are
+    return ObjectInfo(name, stat.st_size, stat.st_mtime_ns)

@@ -21,6 +21,7 @@ import re
 import secrets
 import socket
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -32,12 +33,13 @@ from pipeline.storage.folders import entered
 from pipeline.storage.links import Leaving, walk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
 STAGING = "_shardscore/staging"
 LOCKS = "_shardscore/locks"
 
+_ATTEMPTS = 100
 _NAME_MAX = 255
 _PATH_MAX = 4096
 
@@ -69,12 +71,13 @@ def translated(path: Path | str) -> Iterator[None]:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """As `translated`; below a file, and behind a link to itself, there is nothing."""
+    """As `translated`; below a file, behind a link to itself, and under a name that is too long,
+    there is nothing."""
     with translated(path):
         try:
             yield
         except OSError as error:
-            if error.errno in {errno.ENOTDIR, errno.ELOOP}:
+            if error.errno in {errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}:
                 raise FileNotFoundError from error
             raise
 
@@ -93,7 +96,9 @@ class LocalStorage:
             found = list(walk(self.url, str(base), tree=tree, follow=False))
         # A folder that lies outside is no part of this storage: nothing is written there.
         objects = [item.info if isinstance(item, Leaving) else item for item in found]
-        yield from sorted(filter(None, objects), key=lambda info: info.name)
+        yield from sorted(
+            (item for item in objects if isinstance(item, ObjectInfo)), key=lambda item: item.name
+        )
 
     def info(self, name: str) -> ObjectInfo:
         path = self.path_of(name)
@@ -203,34 +208,37 @@ class LocalStaged:
         final = self._final if name is None else self._storage.path_of(name)
         with translated(final):
             os.fsync(self._lock)
-            self._link(final)
+            self._named(final, self._link)
 
     def replace(self, only_if: ObjectInfo | None = None) -> None:
         with translated(self._final):
             os.fsync(self._lock)
-            with entered(self._root, self._final.parent, make=True) as folder:
-                if only_if is not None and not _is_still(folder, self._final.name, only_if):
-                    raise AlreadyExistsError(
-                        "something else was put there meanwhile", path=str(self._final)
-                    )
-                os.replace(self.path, self._final.name, dst_dir_fd=folder)
-                os.fsync(folder)
+            self._named(self._final, partial(self._replace, only_if))
 
-    def _link(self, final: Path) -> None:
-        """Links the file to a final name, in a folder that is made if there is none."""
-        for attempts_left in (2, 1, 0):
-            with entered(self._root, final.parent, make=True) as folder:
-                try:
-                    os.link(self.path, final.name, dst_dir_fd=folder)
-                except FileExistsError as error:
-                    raise AlreadyExistsError("already exists", path=str(final)) from error
-                except FileNotFoundError:
-                    # Another process may have removed the folder in between, for it was empty.
-                    if not attempts_left or not self.path.exists():
-                        raise
-                    continue
-                self.path.unlink()
-                os.fsync(folder)
+    def _link(self, folder: int, final: Path) -> None:
+        try:
+            os.link(self.path, final.name, dst_dir_fd=folder)
+        except FileExistsError as error:
+            raise AlreadyExistsError("already exists", path=str(final)) from error
+        self.path.unlink(missing_ok=True)
+
+    def _replace(self, only_if: ObjectInfo | None, folder: int, final: Path) -> None:
+        if only_if is not None and not _is_still(folder, final.name, only_if):
+            raise AlreadyExistsError("something else was put there meanwhile", path=str(final))
+        os.replace(self.path, final.name, dst_dir_fd=folder)
+
+    def _named(self, final: Path, give: Callable[[int, Path], None]) -> None:
+        """Gives the file a final name, in a folder that is made if there is none."""
+        for attempts_left in reversed(range(_ATTEMPTS)):
+            try:
+                with entered(self._root, final.parent, make=True) as folder:
+                    give(folder, final)
+                    os.fsync(folder)
+            except FileNotFoundError:
+                # Another process may have removed the folder in between, for it was empty.
+                if not attempts_left or not self.path.exists():
+                    raise
+            else:
                 return
 
     def __enter__(self) -> Self:

@@ -188,7 +188,13 @@ def test_plan_says_what_score_would_do(tmp_path: Path, cli: Any) -> None:
     )
     assert finished.code == 0, finished.err
     plan = finished.document
-    assert plan["shards"] == {"total": 42, "done": 0, "pending": 42, "failed": 0}
+    assert plan["shards"] == {
+        "total": 42,
+        "done": 0,
+        "pending": 42,
+        "replaced": 0,
+        "failed": 0,
+    }
     assert plan["rows"] == {"total": 336_776, "pending": 336_776}
     assert (plan["small_shards"], plan["big_shards"]) == (31, 11)
     assert {row["input"]: row["column"] for row in plan["binding"]} == {n: n for n in INPUTS}

@@ -275,7 +275,7 @@ def test_status_shows_progress_and_success(
     folder = tmp_path / "out/_shardscore/checkpoints"
     for name, end in (("4.parquet", 64), ("1.parquet", 8)):  # the second one is published
         (folder / name).mkdir(parents=True)
-        (folder / name / f"{0:012}-{end:012}.{0:08x}.parquet").write_bytes(b"x")
+        (folder / name / f"{0:012}-{end:012}.{0:032x}.parquet").write_bytes(b"x")
     (tmp_path / "out" / "_SUCCESS").unlink()
     told = cli("status", tmp_path / "out", "--json").document
     assert (told["in_progress"], told["success"]) == ({"4.parquet": 64}, False)

@@ -8,9 +8,12 @@ checkpoints, publishing, reports.
     python -m tests.faults.arithmetic score --model any.keras --input lake --output out …
 
 The model takes named inputs a and b, of which neither may be null, and predicts `sum` and, for the
-sake of columns of more than one value, `powers`: (n, 3). `PAUSE` in the environment are seconds
-that each batch takes; `GROUP_ROWS` are the most rows of a row group, so that small shards have
-several and their segments hold some.
+sake of columns of more than one value, `powers`: (n, 3). The environment may say
+
+    PAUSE       seconds that each batch takes
+    LOAD_PAUSE  seconds that loading the model takes
+    SCORED      a file that gets a line a batch: its shard, its first row, the row behind its last
+    GROUP_ROWS  most rows of a row group, so that small shards have several, and segments hold some
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from __future__ import annotations
 import os
 import time
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,6 +50,7 @@ def predicted(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> dict[str, np.
 
 
 def load(path: str, imports: Sequence[str] = (), expected: str | None = None) -> LoadedModel:
+    time.sleep(float(os.environ.get("LOAD_PAUSE", "0")))
     return LoadedModel(None, SIGNATURE, digest_model(path, expected), path)
 
 
@@ -60,6 +65,7 @@ class Arithmetic:
     def __init__(self, schema: PredictionSchema) -> None:
         self._schema = schema
         self._pause = float(os.environ.get("PAUSE", "0"))
+        self._told = os.environ.get("SCORED")
 
     def score(
         self, source: Iterator[Batch], count: int, *, together: bool
@@ -68,6 +74,9 @@ class Arithmetic:
             time.sleep(self._pause)
             outputs = predicted(*batch.features)
             arrays = self._schema.to_arrow(list(outputs.values()), batch.good_rows)
+            if self._told:
+                with Path(self._told).open("a") as file:
+                    file.write(f"{batch.shard.name} {batch.start} {batch.start + batch.rows}\n")
             yield ScoredBatch(batch, arrays, ends_call=not together or number == count)
 
 

@@ -1,4 +1,4 @@
-"""What the fault tests share: a disk on which hundreds of runs do not wait for hundreds of fsyncs."""
+"""What the fault tests share: a disk on which no run waits for its fsyncs."""
 
 from __future__ import annotations
 

@@ -140,6 +140,9 @@ class FaultyStorage:
     def sweep(self) -> int:
         return self._fault.call("sweep", self._inner.sweep)
 
+    def refuses(self, name: str) -> str | None:
+        return self._inner.refuses(name)
+
 
 class FaultyStaged:
     """A staged object with a fault in it; what is written to it goes to its file, not here."""

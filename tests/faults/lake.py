@@ -20,9 +20,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.job import Job
+from pipeline.proof import document
 from pipeline.run import score
 from pipeline.stop import Stop
 from pipeline.storage import LocalStorage
+from pipeline.verify import verify
 from tests.conftest import ROOT, Finished, environment
 
 if TYPE_CHECKING:
@@ -47,10 +49,10 @@ class Silent:
     """An observer that keeps the events and shows nothing."""
 
     def __init__(self) -> None:
-        self.events: list[tuple[str, dict[str, Any]]] = []
+        self.events: list[tuple[str, str, dict[str, Any]]] = []
 
     def event(self, name: str, text: str, **facts: Any) -> None:
-        self.events.append((name, facts))
+        self.events.append((name, text, facts))
 
     def begin(self, *, rows: int, shards: int) -> None: ...
 
@@ -127,7 +129,7 @@ def begin(arguments: Iterable[str], **variables: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "tests.faults.arithmetic", *arguments],
         cwd=ROOT,
-        env=environment(GROUP_ROWS=str(GROUP_ROWS), **variables),
+        env=environment(**{"GROUP_ROWS": str(GROUP_ROWS), **variables}),
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -156,6 +158,13 @@ def wait_for(true: Callable[[], bool], process: subprocess.Popen[str] | None = N
         time.sleep(0.002)
 
 
+def scored_rows(told: Path, shard: str) -> list[tuple[int, int]]:
+    """The batches of a shard that a run has scored, as it told in its file `SCORED`."""
+    lines = told.read_text().splitlines() if told.exists() else []
+    parts = [line.split() for line in lines]
+    return [(int(part[1]), int(part[2])) for part in parts if len(part) == 3 and part[0] == shard]
+
+
 def score_here(job: Job, observer: Any = None) -> RunReport:
     """A run in this process, where the arithmetic must be in its place."""
     return score(job, observer or Silent(), Stop())
@@ -179,7 +188,9 @@ def left_over(storage: Storage) -> list[str]:
 def assert_whole(output: Storage | Path, reference: Mapping[str, bytes]) -> None:
     """Whatever has a final name holds the bytes that belong there, whatever happened."""
     storage = _storage(output)
-    for name, data in contents(storage).items():
+    there = contents(storage)
+    assert "_SUCCESS" not in there or there == reference, "marked complete, and is not"
+    for name, data in there.items():
         assert name in reference, f"{name} has no business here"
         assert data == reference[name], f"{name} holds other bytes"
     for info in storage.list(HOUSE):
@@ -198,7 +209,10 @@ def assert_finished(output: Storage | Path, reference: Mapping[str, bytes]) -> N
 
 
 def assert_proven(output: Storage) -> None:
-    """`verify` finds nothing wrong."""
+    """`verify` finds nothing wrong, nor anything left to do."""
+    found = document(verify(output))
+    assert found["ok"], found
+    assert found["success"]
 
 
 def _storage(output: Storage | Path) -> Storage:

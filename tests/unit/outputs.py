@@ -129,9 +129,10 @@ class Made:
             self.publish(f"_shardscore/quarantine/{name}", letters(table, bad), note)
         self.publish(name, scored(table, bad), note)
 
-    def complete(self) -> bool:
+    def complete(self, *, idle: bool = False) -> bool:
         planned = (shard.identity for shard in self.shards.values())
-        return manifest.complete(self.storage, IDENTITY.fingerprint, self.plan_id, planned)
+        fingerprint = IDENTITY.fingerprint
+        return manifest.complete(self.storage, fingerprint, self.plan_id, planned, idle=idle)
 
 
 def begin(folder: Path, lake: Mapping[str, pa.Table]) -> Made:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -84,12 +85,12 @@ def test_nothing_is_marked_that_is_wrong(name: str, tmp_path: Path) -> None:
     assert not (made.out / "_SUCCESS").exists()
 
 
-def test_a_shard_published_from_another_input_is_not_vouched_for(tmp_path: Path) -> None:
+def test_an_output_is_not_complete_while_a_shard_is_to_be_replaced(tmp_path: Path) -> None:
     made = begin(tmp_path, {"a.parquet": rows(4)})
     made.score("a.parquet")
     (made.lake / "a.parquet").write_bytes(parquet_bytes(rows(5)))
-    with pytest.raises(CorruptShardError, match="made from another input"):
-        made.complete()
+    assert not made.complete()
+    assert not (made.out / "_SUCCESS").exists()
 
 
 def test_files_of_earlier_runs_are_listed_and_strays_are_not(tmp_path: Path) -> None:
@@ -108,8 +109,25 @@ def test_marks_that_are_right_are_not_written_again(tmp_path: Path) -> None:
     paths = [made.out / "_MANIFEST.json", made.out / "_SUCCESS"]
     for path in paths:
         os.utime(path, ns=(0, 0))
-    assert made.complete()
+    assert made.complete(idle=True)
     assert [path.stat().st_mtime_ns for path in paths] == [0, 0]
+
+
+def test_who_has_published_writes_the_marks_whatever_they_say(tmp_path: Path) -> None:
+    made = finished(tmp_path)
+    paths = [made.out / "_MANIFEST.json", made.out / "_SUCCESS"]
+    for path in paths:
+        os.utime(path, ns=(0, 0))
+    assert made.complete()
+    assert 0 not in [path.stat().st_mtime_ns for path in paths]
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "_shardscore/quarantine/a.parquet"])
+def test_marks_are_not_believed_where_a_file_is_gone(name: str, tmp_path: Path) -> None:
+    made = finished(tmp_path)
+    (made.out / name).unlink()
+    with suppress(CorruptShardError):
+        assert not made.complete(idle=True)
 
 
 @pytest.mark.parametrize("name", ["_MANIFEST.json", "_SUCCESS"])
@@ -183,8 +201,8 @@ def test_an_inventory_knows_each_kind_of_object(tmp_path: Path) -> None:
         "_shardscore/plans/0123.json",
         "_shardscore/reports/1.json",
         "_shardscore/quarantine/d=1/a.parquet",
-        "_shardscore/checkpoints/d=1/a.parquet/000000000000-000000000008.0123abcd.parquet",
-        "_shardscore/checkpoints/d=1/a.parquet/000000000000-000000000008.0123abcd.bad.parquet",
+        "_shardscore/checkpoints/d=1/a.parquet/000000000000-000000000008.0123456789abcdef0123456789abcdef.parquet",
+        "_shardscore/checkpoints/d=1/a.parquet/000000000000-000000000008.0123456789abcdef0123456789abcdef.bad.parquet",
         "_shardscore/staging/host-1-0.tmp",
         "_shardscore/surprise",
     ]

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import (
-    AlreadyExistsError,
     ConfigError,
+    ContractError,
     NotFoundError,
     ShardscoreError,
     StorageError,
@@ -22,10 +22,8 @@ from pipeline.errors import (
 )
 from pipeline.storage import objects, storage_at
 from pipeline.storage.buckets import bucket_at
-from pipeline.storage.local import STAGING
 from pipeline.storage.object_reader import ObjectReader
 from pipeline.storage.objects import ObjectStorage
-from pipeline.storage.retry import Patience, Retrying
 from tests.services import s3_client
 
 MIB = 1 << 20
@@ -65,63 +63,14 @@ def test_a_file_arrives_whole_however_it_is_sent(storage: ObjectStorage, size: i
     assert names(storage) == ["a"]
 
 
-def test_what_was_sent_in_parts_and_lost_the_race_leaves_nothing(
-    storage: ObjectStorage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(objects, "WHOLE", 0)
-    storage.create("a", b"first")
-    with storage.stage("a") as staged:
-        staged.path.write_bytes(b"second")
-        with pytest.raises(AlreadyExistsError) as caught:
-            staged.publish()
-    assert caught.value.path == f"{storage.url}/a"
-    assert names(storage) == ["a"]
-    assert storage.read("a") == b"first"
-
-
-def test_a_publish_that_is_tried_again_sends_the_file_once(
-    storage: ObjectStorage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(objects, "WHOLE", 0)
-    sent: list[str] = []
-    put_parts, copy = ObjectStorage.put_parts, ObjectStorage.copy
-
-    def watched(self: ObjectStorage, name: str, path: Path, size: int) -> None:
-        sent.append(name)
-        put_parts(self, name, path, size)
-
-    def refused_once(self: ObjectStorage, source: str, name: str) -> None:
-        monkeypatch.setattr(ObjectStorage, "copy", copy)
-        raise UnavailableError("no answer")
-
-    monkeypatch.setattr(ObjectStorage, "put_parts", watched)
-    monkeypatch.setattr(ObjectStorage, "copy", refused_once)
-    with Retrying(storage, Patience(sleep=lambda _: None)).stage("a") as staged:
-        staged.path.write_bytes(b"abc")
-        staged.publish()
-    assert storage.read("a") == b"abc"
-    assert len(sent) == 1
-    assert names(storage) == ["a"]
-
-
 def test_a_file_too_big_for_one_step_is_refused_before_it_is_sent(storage: ObjectStorage) -> None:
     with storage.stage("a") as staged:
         with staged.path.open("wb") as file:
             file.truncate(objects.LARGEST + 1)
-        with pytest.raises(StorageError, match="too big") as caught:
+        with pytest.raises(ContractError, match="too big") as caught:
             staged.publish()
     assert "split the shard" in (caught.value.hint or "")
     assert names(storage) == []
-
-
-def test_a_sweep_takes_what_was_left_a_day_ago_and_nothing_younger(
-    storage: ObjectStorage, s3: str
-) -> None:
-    storage.create(f"{STAGING}/host-1-0123", b"left")
-    storage.create("a", b"abc")
-    assert ObjectStorage(s3, clock=lambda: time.time() + 23 * 3600).sweep() == 0
-    assert ObjectStorage(s3, clock=lambda: time.time() + 25 * 3600).sweep() == 1
-    assert names(storage) == ["a"]
 
 
 # Reading one version

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import row_groups, segments
-from pipeline.errors import AlreadyExistsError, CheckpointError
-from pipeline.footer import data_digest
-from pipeline.segments import WAITING_KEY, GroupedFile, Saved, Segment, Waiting, unpacked
+from pipeline.errors import CheckpointError
+from pipeline.footer import data_digest, footer_bytes
+from pipeline.segments import (
+    WAITING_KEY,
+    GroupedFile,
+    Saved,
+    Segment,
+    Waiting,
+    footer_digest,
+    unpacked,
+)
 from pipeline.storage import Storage
 from pipeline.storage.memory import MemoryStorage
 
 NAME = "a.parquet"
 BATCH = 5
 GROUP = 12
+ROWS = pa.record_batch({"x": [1.0, 2.0]})
 
 
 @pytest.fixture(autouse=True)
@@ -74,6 +84,14 @@ def at_once(parts: list[pa.RecordBatch], schema: pa.Schema) -> bytes:
     return published(output, file)
 
 
+def footer_of(output: Storage, name: str) -> str:
+    return footer_digest(footer_bytes(pa.BufferReader(output.read(name)), name))
+
+
+def to(name: str) -> Callable[[str], str]:
+    return lambda _digest: name
+
+
 def taken_up(output: Storage, schema: pa.Schema, saved: list[str], varying: int) -> GroupedFile:
     """What another process makes of the saved segments."""
     found = [pq.read_metadata(pa.BufferReader(output.read(name))).metadata for name in saved]
@@ -82,7 +100,7 @@ def taken_up(output: Storage, schema: pa.Schema, saved: list[str], varying: int)
         NAME,
         schema,
         tuple(
-            Segment(name, meta[b"shardscore.checkpoint"].decode())
+            Segment(name, meta[b"shardscore.checkpoint"].decode(), footer_of(output, name))
             for name, meta in zip(saved, found, strict=True)
         ),
         unpacked(found[-1][WAITING_KEY], varying),
@@ -121,7 +139,7 @@ def test_resume_after_interrupt_is_run(
         file.append(part)
         if number in saves:
             names.append(f"_saved/{number}.parquet")
-            file.save(names[-1], keep)
+            file.save(to(names[-1]), keep)
             if number in kills:
                 with file:
                     pass
@@ -136,7 +154,7 @@ def test_a_joined_file_reads_back_as_the_rows_that_went_in() -> None:
     file = GroupedFile(output, NAME, parts[0].schema)
     for number, part in enumerate(parts):
         file.append(part)
-        file.save(f"_saved/{number}.parquet", note)
+        file.save(to(f"_saved/{number}.parquet"), note)
     published(output, file)
     whole = pq.read_table(pa.BufferReader(output.read(NAME)), page_checksum_verification=True)
     plain = pa.Table.from_batches(parts).unify_dictionaries()
@@ -155,7 +173,7 @@ def saved_once(output: Storage) -> GroupedFile:
     file = GroupedFile(output, NAME, parts[0].schema)
     for part in parts:
         file.append(part)
-    file.save("_saved/0.parquet", note)
+    file.save(to("_saved/0.parquet"), note)
     return file
 
 
@@ -168,10 +186,14 @@ def test_what_was_saved_is_a_sound_parquet_file_of_whole_row_groups() -> None:
         assert sum(batch.num_rows for batch in waiting.batches) == 40 - 3 * GROUP
 
 
-def test_saving_under_a_name_that_is_taken_fails() -> None:
+def test_two_writers_of_the_same_save_it_under_one_name() -> None:
     output = MemoryStorage()
-    with saved_once(output) as file, pytest.raises(AlreadyExistsError):
-        file.save("_saved/0.parquet", note)
+    names = []
+    for _ in range(2):
+        with GroupedFile(output, NAME, ROWS.schema) as file:
+            file.append(ROWS)
+            names.append(file.save(lambda digest: f"_saved/{digest}.parquet", note))
+    assert [info.name for info in output.list()] == names[:1] == names[1:]
 
 
 def gone(output: Storage) -> None:
@@ -184,11 +206,18 @@ def flipped(output: Storage) -> None:
     output.replace("_saved/0.parquet", bytes(data))
 
 
+def statistics_flipped(output: Storage) -> None:
+    """In the footer, which no digest of row groups covers."""
+    data = bytearray(output.read("_saved/0.parquet"))
+    data[-300] ^= 1
+    output.replace("_saved/0.parquet", bytes(data))
+
+
 def cut(output: Storage) -> None:
     output.replace("_saved/0.parquet", output.read("_saved/0.parquet")[:-9])
 
 
-@pytest.mark.parametrize("harm", [gone, flipped, cut])
+@pytest.mark.parametrize("harm", [gone, flipped, statistics_flipped, cut])
 def test_a_segment_that_is_not_what_was_saved_is_named_and_nothing_is_published(harm: Any) -> None:
     output = MemoryStorage()
     with saved_once(output) as file:
@@ -218,7 +247,7 @@ def test_waiting_rows_keep_their_dictionaries() -> None:
     part = pa.record_batch({"c": words.take(pa.array([1]))})
     with GroupedFile(output, NAME, part.schema) as file:
         file.append(part)
-        file.save("_saved/0.parquet", note)
+        file.save(to("_saved/0.parquet"), note)
     metadata = pq.read_metadata(pa.BufferReader(output.read("_saved/0.parquet"))).metadata
     (back,) = unpacked(metadata[WAITING_KEY], 0).batches
     assert back["c"].dictionary.to_pylist() == ["b", "a"]

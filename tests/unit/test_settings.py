@@ -56,6 +56,7 @@ def test_each_value_of_the_file_reaches_the_job(from_toml: FromToml) -> None:
         MINIMAL
         + f'model_sha256 = "{"a" * 64}"\n'
         + 'imports = ["my.layers"]\nkeep = "none"\nbatch_size = "auto"\nsmall_shard_rows = 0\n'
+        + "follow_links = true\n"
         + "rescore_changed = true\ncheckpoint_every = 1.5\nshard_index = 0\nshard_count = 2\n"
         + 'method = "predict_step"\non_bad_row = "null"\n[inputs]\nx = ["a", "b*"]\ny = "c"\n'
     )
@@ -68,6 +69,7 @@ def test_each_value_of_the_file_reaches_the_job(from_toml: FromToml) -> None:
         "small_shard_rows": 0,
         "method": "predict_step",
         "on_bad_row": "null",
+        "follow_links": True,
         "rescore_changed": True,
         "checkpoint_every": 1.5,
         "shard_index": 0,

@@ -22,7 +22,7 @@ from pipeline.errors import (
     UsageError,
     VersionChangedError,
 )
-from pipeline.storage import Storage, objects, storage_at
+from pipeline.storage import Storage, storage_at
 from pipeline.storage.memory import MemoryStorage
 
 RACERS = 16
@@ -55,14 +55,15 @@ def publish(storage: Storage, name: str, data: bytes) -> None:
 Creator = Callable[[Storage, str, bytes], None]
 
 
-@pytest.fixture(params=["create", "publish", "publish in parts"])
-def creator(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Creator:
-    """The ways to make an object; the last differs from the one before on object stores."""
-    if request.param == "create":
-        return lambda storage, name, data: storage.create(name, data)
-    if request.param == "publish in parts":
-        monkeypatch.setattr(objects, "WHOLE", 0)
-    return publish
+def create(storage: Storage, name: str, data: bytes) -> None:
+    storage.create(name, data)
+
+
+@pytest.fixture(params=[create, publish])
+def creator(request: pytest.FixtureRequest) -> Creator:
+    """The ways to make an object."""
+    made: Creator = request.param
+    return made
 
 
 # Creating
@@ -156,11 +157,7 @@ def test_two_can_stage_one_name_and_the_first_to_publish_has_it(storage: Storage
     assert names(storage) == ["a"]
 
 
-@pytest.mark.parametrize("whole", [0, 1000])
-def test_a_staged_object_can_take_the_place_of_another(
-    storage: Storage, monkeypatch: pytest.MonkeyPatch, whole: int
-) -> None:
-    monkeypatch.setattr(objects, "WHOLE", whole)
+def test_a_staged_object_can_take_the_place_of_another(storage: Storage) -> None:
     for data in (b"first", b"second", b""):
         with storage.stage("folder/a") as staged:
             staged.path.write_bytes(data)

@@ -247,7 +247,7 @@ def staged_left(made: Made) -> None:
 
 
 def checkpoint(made: Made, shard: str, start: int, end: int) -> Path:
-    path = made.out / f"_shardscore/checkpoints/{shard}/{start:012}-{end:012}.{0:08x}.parquet"
+    path = made.out / f"_shardscore/checkpoints/{shard}/{start:012}-{end:012}.{0:032x}.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("x")
     return path
