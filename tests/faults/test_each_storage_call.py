@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from pipeline.storage import Storage
     from tests.faults.faulty import Mode
 
+pytestmark = pytest.mark.faults
+
 SHARDS: dict[str, tuple[int, tuple[int, ...]]] = {
     "big": (29, (2, 9, 25)),
     "small-1": (5, ()),

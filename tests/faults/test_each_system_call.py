@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from tests.conftest import Finished
     from tests.faults.lake import Lake
 
+pytestmark = pytest.mark.faults
+
 SHARDS: dict[str, tuple[int, tuple[int, ...]]] = {
     "big": (21, (2, 9)),
     "small-1": (5, ()),
@@ -205,7 +207,6 @@ class Sweep:
             assert synced == [hit], "a file whose fsync failed was synced again"
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_fault_at_any_system_call_costs_one_resume(tmp_path: Path, quick_disk: Path) -> None:
     lake = make_lake(tmp_path / "lake", SHARDS)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from tests.conftest import Finished
 
+pytestmark = pytest.mark.faults
+
 KIB = 1024
 PAGE = 4 * KIB
 BATCH = 512
@@ -57,7 +59,6 @@ def assert_told(run: Finished, output: Path) -> None:
     assert "make room on the disk, then run again" in run.err
 
 
-@pytest.mark.slow
 def test_a_disk_of_any_size_is_filled_cleanly_and_with_more_room_the_run_goes_on(
     tmp_path: Path,
 ) -> None:

@@ -22,6 +22,8 @@ from pipeline import thrift
 from tests.conftest import environment
 from tests.faults import hostile_parquet as hostile
 
+pytestmark = pytest.mark.faults
+
 CHUNK = 500
 CHUNK_SECONDS = 90
 PEAK_BYTES = 500 << 20
@@ -58,7 +60,6 @@ def tried(folder: Path, first: int) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-@pytest.mark.slow
 def test_a_damaged_file_is_an_error_that_names_it_or_gives_the_right_rows(tmp_path: Path) -> None:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         chunks = pool.map(partial(tried, tmp_path), range(0, hostile.count(), CHUNK))

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.faults
+
 SHARDS: dict[str, tuple[int, tuple[int, ...]]] = {
     "big": (203, (3, 90)),
     "small-1": (5, ()),
@@ -73,7 +75,6 @@ def test_a_disk_and_an_object_store_hold_the_same_bytes(
     assert_finished(storage_at(output), reference)
 
 
-@pytest.mark.slow
 def test_an_output_whose_server_dies_is_resumed_to_the_same_bytes(
     lake: Lake, reference: dict[str, bytes], server: SeaweedServer, tmp_path: Path
 ) -> None:
@@ -97,7 +98,6 @@ def test_an_output_whose_server_dies_is_resumed_to_the_same_bytes(
     print(f"exit 74 after {took:.0f} s")
 
 
-@pytest.mark.slow
 def test_an_input_whose_server_dies_costs_nothing_that_was_scored(
     lake: Lake, reference: dict[str, bytes], server: SeaweedServer, tmp_path: Path
 ) -> None:

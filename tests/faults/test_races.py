@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from tests.conftest import Finished
 
+pytestmark = pytest.mark.faults
+
 RUNS = 8
 SHARDS: dict[str, tuple[int, tuple[int, ...]]] = {
     "big-1": (61, (3, 40)),
@@ -168,7 +170,6 @@ def inodes(output: Path) -> dict[str, int]:
     return {path.name: path.stat().st_ino for path in output.glob("*.parquet")}
 
 
-@pytest.mark.slow
 def test_eight_runs_at_once_on_an_object_store_publish_one_set_of_files(
     lake: Lake, reference: dict[str, bytes], s3: str
 ) -> None:
@@ -179,7 +180,6 @@ def test_eight_runs_at_once_on_an_object_store_publish_one_set_of_files(
     print(f"exit codes of {RUNS} runs at once: {codes}")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("wakes", ["after", "during"])
 def test_a_zombie_that_wakes_on_an_object_store_harms_nothing(
     wakes: str, lake: Lake, reference: dict[str, bytes], s3: str, tmp_path: Path

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
     from tests.faults.lake import Lake
 
+pytestmark = pytest.mark.faults
+
 KILLS = 50
 CHAINS = 2
 BATCH = 16
@@ -90,7 +92,6 @@ class Chain:
         return self
 
 
-@pytest.mark.slow
 def test_fifty_random_kills_end_in_the_same_bytes_and_repeat_one_interval_at_most(
     tmp_path: Path,
 ) -> None:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from subprocess import Popen
 
+pytestmark = pytest.mark.faults
+
 BATCH = 8
 ROWS = 203
 SOON = 1.0
@@ -127,7 +129,6 @@ def test_a_signal_while_small_shards_are_published_leaves_whole_ones(
     assert before.items() <= {p.name: p.stat().st_ino for p in output.glob("*.parquet")}.items()
 
 
-@pytest.mark.slow
 @SIGNALS
 def test_a_signal_while_a_shard_is_joined_ends_in_a_whole_shard_or_in_its_checkpoints(
     signum: int, code: int, lake: Lake, tmp_path: Path
