@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+import signal
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pipeline import survey
+from pipeline.checkpoints import in_progress
 from pipeline.errors import StorageError
+from pipeline.run import score
+from pipeline.stop import Stop
 from pipeline.storage import LocalStorage
 from pipeline.storage.memory import MemoryStorage
 from tests.faults import arithmetic
@@ -16,6 +21,7 @@ from tests.faults.faulty import DeathError, Fault, FaultyStorage, install_locks
 from tests.faults.lake import (
     GROUP_ROWS,
     Lake,
+    Silent,
     assert_finished,
     assert_whole,
     contents,
@@ -63,8 +69,8 @@ class Sweep:
         self.unharmed: Counter[str] = Counter()
         whole = fresh(0)
         self._run_on(whole)
-        self._reference = contents(whole)
-        assert_finished(whole, self._reference)
+        self.reference = contents(whole)
+        assert_finished(whole, self.reference)
 
     def __call__(self, mode: Mode) -> int:
         """Returns at how many calls there was a fault."""
@@ -77,9 +83,9 @@ class Sweep:
                 return number - 1
             place = str(fault.place)
             try:
-                assert_whole(storage, self._reference)
+                assert_whole(storage, self.reference)
                 self._run_on(storage)
-                assert_finished(storage, self._reference)
+                assert_finished(storage, self.reference)
             except BaseException as error:
                 error.add_note(f"after a fault at call {number} ({mode}): {place}")
                 raise
@@ -104,7 +110,7 @@ class Sweep:
         elif state == "finished":
             self.unharmed[fault.place.split()[0]] += 1
             published = {n for n in contents(storage) if not n.startswith("_")}
-            assert published == {n for n in self._reference if not n.startswith("_")}
+            assert published == {n for n in self.reference if not n.startswith("_")}
         else:
             assert isinstance(error, StorageError), f"{error!r} at {fault.place}"
             assert "by the test" in str(error), f"{error} at {fault.place}"
@@ -122,6 +128,36 @@ def test_a_fault_at_any_call_on_a_disk_costs_one_resume(
     mode: Mode, lake: Lake, quick_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sweep = Sweep(lake, lambda n: LocalStorage(quick_disk / str(n)), monkeypatch)
+    faults = sweep(mode)
+    print(f"{faults} faults survived: {dict(sweep.survived)}; no harm: {dict(sweep.unharmed)}")
+    assert faults >= 60
+
+
+class StopsAtACheckpoint(Silent):
+    def __init__(self, stop: Stop) -> None:
+        super().__init__()
+        self._stop = stop
+
+    def event(self, name: str, text: str, **facts: Any) -> None:
+        super().event(name, text, **facts)
+        if name == "checkpoint":
+            self._stop.request(signal.SIGTERM)
+
+
+@pytest.mark.parametrize("mode", ["refuses", "dies_after"])
+def test_a_fault_at_any_call_of_a_resume_costs_one_more(
+    mode: Mode, lake: Lake, quick_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, whole, stop = quick_disk / "begun", quick_disk / "whole", Stop()
+    assert score(lake.job(begun), StopsAtACheckpoint(stop), stop).state == "stopped"
+    assert in_progress(LocalStorage(begun)) == {"big.parquet": 16}
+    assert score_here(lake.job(whole)).state == "finished"
+
+    def resumed(number: int) -> Storage:
+        return LocalStorage(shutil.copytree(begun, quick_disk / str(number)))
+
+    sweep = Sweep(lake, resumed, monkeypatch)
+    assert sweep.reference == contents(LocalStorage(whole))
     faults = sweep(mode)
     print(f"{faults} faults survived: {dict(sweep.survived)}; no harm: {dict(sweep.unharmed)}")
     assert faults >= 60
