@@ -12,9 +12,12 @@ import pandas as pd
 import pytest
 
 from tests.conftest import ROOT, SAMPLE, run_command
+from tests.services import s3_client
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.services import SeaweedServer
 
 README = (ROOT / "README.md").read_text()
 
@@ -47,11 +50,24 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_each_command_of_the_readme_runs(folder: Path) -> None:
-    assert len(commands()) == 4
+@pytest.fixture
+def buckets(folder: Path, s3_server: SeaweedServer) -> dict[str, str]:
+    """The same on a server, in the README's buckets; the variables that lead there."""
+    client = s3_client(s3_server.endpoint)
+    for bucket in ("models", "scored"):
+        client.create_bucket(Bucket=bucket)
+    client.upload_file(str(folder / "model.keras"), "models", "m.keras")
+    for shard in (folder / "shards").iterdir():
+        client.upload_file(str(shard), "lake", f"2013-{shard.name}")
+    return s3_server.environment
+
+
+def test_each_command_of_the_readme_runs(folder: Path, buckets: dict[str, str]) -> None:
+    assert len(commands()) == 7
     for arguments in commands():
-        done = run_command(*arguments, cwd=folder)
+        done = run_command(*arguments, cwd=folder, **buckets)
         assert done.code == 0, (arguments, done.err)
+    assert len(list((folder / "shares").glob("*.parquet"))) == 1
     scored = pd.read_parquet(folder / "scored")
     assert list(scored.columns) == ["id", "day", "prediction"]
     assert len(scored) == 200
