@@ -27,8 +27,8 @@ from pipeline.model import load
 from pipeline.plan import standing, work_units
 from pipeline.probe import PROBE_ROWS, Proof, probe, without_rows
 from pipeline.records import FailedShard
+from pipeline.rows import read_batches
 from pipeline.runtime import versions
-from pipeline.stream import read_batches
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

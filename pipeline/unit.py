@@ -17,10 +17,10 @@ from pipeline import checkpoints
 from pipeline.checkpoints import NOTHING, Resumed
 from pipeline.errors import DataError, ScoringError, StoppedError, StorageError
 from pipeline.records import FailedShard, Outcome, WorkUnit
+from pipeline.rows import read_batches, refuse_swapped
 from pipeline.runtime import versions
 from pipeline.scorers import scorer_for
 from pipeline.storage import storage_at
-from pipeline.stream import read_batches, refuse_swapped
 from pipeline.writer import ShardWriter, Target, output_schema, published_by_another
 
 if TYPE_CHECKING:

@@ -29,8 +29,8 @@ from pipeline.compact import read_struct
 from pipeline.discover import discover
 from pipeline.errors import DataError
 from pipeline.memory import peak_bytes
+from pipeline.rows import read_batches
 from pipeline.signature import InputSpec, Signature
-from pipeline.stream import read_batches
 
 SEED = 20130101
 MUTATIONS = int(os.environ.get("HOSTILE_MUTATIONS", "330"))

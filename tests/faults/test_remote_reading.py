@@ -17,10 +17,10 @@ from pipeline.binding import check
 from pipeline.discover import discover
 from pipeline.errors import ChangedInputError, StorageError, UnavailableError
 from pipeline.records import Batch, Shard
+from pipeline.rows import read_batches
 from pipeline.signature import InputSpec, Signature
 from pipeline.storage import storage_at
 from pipeline.storage.object_reader import ObjectReader
-from pipeline.stream import read_batches
 from tests.conftest import environment
 from tests.services import SeaweedServer
 

@@ -1,0 +1,245 @@
+"""Reading: a shard's rows, batch by batch. The only reader of rows.
+
+Memory is set by the batch, never by the shard, and where batches begin is fixed by the shard and
+the batch size alone, wherever the reading begins. A shard that is damaged, or is replaced while it
+is read, is an error that names it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.errors import (
+    BadRowError,
+    ChangedInputError,
+    ContractError,
+    NotFoundError,
+    VersionChangedError,
+)
+from pipeline.extract import extract
+from pipeline.footer import corrupt, footer_bytes, parquet_errors, thrift_limits
+from pipeline.records import Batch
+from pipeline.soundness import RowGroupChecks
+from pipeline.storage import ObjectInfo, storage_at
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator, Sequence
+
+    from pipeline.binding import Binding
+    from pipeline.records import Shard
+    from pipeline.storage import Storage
+
+_READ_BUFFER = 1 << 18
+_REMOTE_BUFFERS = 8 << 20
+"""Bytes that the columns of a remote shard share: each time a column's buffer is filled costs a
+request, so a buffer is as long as this allows."""
+
+
+def read_batches(
+    shard: Shard,
+    binding: Binding,
+    carried: Sequence[str],
+    batch_size: int,
+    *,
+    fail_on_bad: bool,
+    start: int = 0,
+) -> Generator[Batch, None, None]:
+    """Reads a shard to its last row.
+
+    Args:
+        shard: The shard.
+        binding: The model's inputs, bound to its columns.
+        carried: The other columns to bring along, in order.
+        batch_size: Rows a batch; only the last may have fewer.
+        fail_on_bad: Whether a row that cannot be scored ends the reading.
+        start: The first row to read, a multiple of `batch_size`, or all rows of the shard.
+
+    Raises:
+        CorruptShardError: The file does not decode, or has other rows than its footer says.
+        BadRowError: A row cannot be scored, and `fail_on_bad` is set.
+        StorageError: The disk failed.
+    """
+    columns = list(dict.fromkeys([*binding.columns, *carried]))
+    for rows in _record_batches(shard, columns, batch_size, start):
+        with parquet_errors(shard.path):
+            features, good, bad = extract(binding, rows, start)
+        if bad and fail_on_bad:
+            raise BadRowError(
+                bad[0].reason,
+                path=shard.path,
+                column=bad[0].column,
+                row=bad[0].row,
+                hint="mend the row, or choose --on-bad-row quarantine or null and a new --output",
+            )
+        yield Batch(
+            shard=shard,
+            start=start,
+            rows=rows.num_rows,
+            features=features,
+            carried=rows.select(list(carried)),
+            good=good,
+            bad=bad,
+        )
+        start += rows.num_rows
+    if start != shard.rows:
+        raise corrupt(shard.path, f"{start} rows, where the footer says {shard.rows}")
+
+
+def _record_batches(
+    shard: Shard, columns: list[str], batch_size: int, start: int
+) -> Iterator[pa.RecordBatch]:
+    """Record batches of exactly `batch_size` rows from row `start` on, the last one excepted."""
+    if start >= shard.rows:
+        return
+    storage = storage_at(shard.root)
+    with parquet_errors(shard.path), _unchanged(shard), _opened(storage, shard) as file:
+        refuse_swapped(storage, shard)
+        footer = footer_bytes(file, shard.path)
+        on_disk = isinstance(file, pa.OSFile)
+        # The defaults read ahead whole row groups: forty times the memory, and slower.
+        with pq.ParquetFile(
+            file,
+            pre_buffer=False,
+            buffer_size=_READ_BUFFER if on_disk else _remote_buffer(len(columns)),
+            page_checksum_verification=True,
+            **thrift_limits(footer),
+        ) as parquet:
+            _refuse_other_rows(parquet.metadata, shard)
+            groups, skip = _from_row(parquet.metadata, start, shard.schema)
+            checks = RowGroupChecks(
+                file,
+                footer,
+                parquet.metadata,
+                columns,
+                # On an object store each header would be a request.
+                walk_from=groups[0] if on_disk else None,
+                path=shard.path,
+            )
+            read = start - skip
+            parts: deque[pa.RecordBatch] = deque()
+            waiting = 0
+            checks.up_to(read + batch_size)
+            for part in parquet.iter_batches(
+                batch_size, groups, columns=columns, use_threads=False
+            ):
+                read += part.num_rows
+                skipped = min(skip, part.num_rows)
+                skip -= skipped
+                if skipped < part.num_rows:
+                    parts.append(_in_order(part.slice(skipped), columns, shard))
+                    waiting += part.num_rows - skipped
+                while waiting > batch_size:
+                    yield _taken(parts, batch_size)
+                    waiting -= batch_size
+                checks.up_to(read + batch_size)  # the reader is a batch ahead at most
+            # Before the last batch is handed on, so that no swapped shard is ever complete.
+            refuse_swapped(storage, shard)
+            if waiting:
+                yield _taken(parts, waiting)
+
+
+def _remote_buffer(columns: int) -> int:
+    return max(_READ_BUFFER, min(4 << 20, _REMOTE_BUFFERS // max(columns, 1)))
+
+
+def _from_row(metadata: pq.FileMetaData, row: int, schema: pa.Schema) -> tuple[list[int], int]:
+    """The row groups to read for the rows from `row` on, and the rows of them to skip."""
+    first = 0
+    # Where batches meet row groups decides which dictionary a batch has, and so the bytes that
+    # are written of it: with dictionaries, rows are skipped as they were read the first time.
+    if not any(_holds_dictionary(field.type) for field in schema):
+        while row >= metadata.row_group(first).num_rows:
+            row -= metadata.row_group(first).num_rows
+            first += 1
+    return list(range(first, metadata.num_row_groups)), row
+
+
+def _holds_dictionary(kind: pa.DataType) -> bool:
+    return pa.types.is_dictionary(kind) or any(
+        _holds_dictionary(kind.field(i).type) for i in range(kind.num_fields)
+    )
+
+
+def _opened(storage: Storage, shard: Shard) -> pa.NativeFile:
+    try:
+        return storage.open_input(shard.key)
+    except NotFoundError as error:
+        raise _swapped(shard, "it is gone") from error
+
+
+@contextmanager
+def _unchanged(shard: Shard) -> Iterator[None]:
+    """A shard that is replaced while it is read is a changed input, not a storage that fails."""
+    try:
+        yield
+    except VersionChangedError as error:
+        raise _swapped(shard, error.received or "another version") from error
+
+
+def refuse_swapped(storage: Storage, shard: Shard) -> None:
+    """Raises ChangedInputError if the shard is not the file whose footer was read."""
+    try:
+        now = storage.info(shard.key)
+    except NotFoundError as error:
+        raise _swapped(shard, "it is gone") from error
+    known = ObjectInfo(shard.key, shard.size, shard.mtime_ns, shard.etag)
+    if not now.same_version(known):
+        raise _swapped(shard, f"{now.size} bytes, changed at {now.mtime_ns} ns")
+
+
+def _swapped(shard: Shard, received: str) -> ChangedInputError:
+    return ChangedInputError(
+        "the shard was changed while the run went on",
+        path=shard.path,
+        expected=f"{shard.size} bytes, changed at {shard.mtime_ns} ns",
+        received=received,
+        hint="nothing of it was published; run again once it is written",
+    )
+
+
+def _refuse_other_rows(metadata: pq.FileMetaData, shard: Shard) -> None:
+    if metadata.num_rows != shard.rows:
+        raise corrupt(
+            shard.path,
+            f"{metadata.num_rows} rows, {shard.rows} when the run began: it was changed meanwhile",
+        )
+    in_groups = sum(metadata.row_group(i).num_rows for i in range(metadata.num_row_groups))
+    if in_groups != shard.rows:
+        raise corrupt(
+            shard.path, f"row groups of {in_groups} rows in all; the footer says {shard.rows}"
+        )
+
+
+def _in_order(part: pa.RecordBatch, columns: list[str], shard: Shard) -> pa.RecordBatch:
+    if sorted(part.schema.names) != sorted(columns):
+        raise ContractError(
+            "the columns cannot be told apart by name",
+            path=shard.path,
+            expected=", ".join(columns),
+            received=", ".join(part.schema.names),
+            hint="rename columns whose names hold a dot or occur twice",
+        )
+    part = part.select(columns)
+    schema = pa.schema([shard.schema.field(name) for name in columns])
+    # Views become plain strings, as discover has promised; all else is of its type already.
+    return part if part.schema.equals(schema) else part.cast(schema)
+
+
+def _taken(parts: deque[pa.RecordBatch], rows: int) -> pa.RecordBatch:
+    """The first `rows` rows of the parts, which are consumed."""
+    if parts[0].num_rows == rows:
+        return parts.popleft()
+    taken = []
+    while rows:
+        part = parts.popleft()
+        if part.num_rows > rows:
+            parts.appendleft(part.slice(rows))
+            part = part.slice(0, rows)
+        taken.append(part)
+        rows -= part.num_rows
+    return pa.concat_batches(taken)
