@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import pyarrow as pa
@@ -25,6 +26,7 @@ from pipeline.footer import footer_bytes, parquet_errors, unclosed_digest
 from pipeline.joining import MAGIC, JoinedFooter
 from pipeline.row_groups import ROW_GROUP_BYTES, row_group_rows, varying_bytes
 from pipeline.storage.local import translated
+from pipeline.storage.writeback import begin_writeback
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
 WAITING_KEY = b"shardscore.waiting"
 _CHUNK = 1 << 20
+_WRITEBACK = 16 << 20  # bytes of a joined file after which its writing to disk is begun
 _TRAILER = 8  # the footer's length and the magic
 
 
@@ -228,6 +231,9 @@ class GroupedFile:
             digest.update(chunk)
             with translated(self._path):  # a full disk is no fault of the file that is read
                 target.write(chunk)
+                if target.tell() % _WRITEBACK < len(chunk):
+                    target.flush()
+                    begin_writeback(Path(target.name))
             left -= len(chunk)
         return own.hexdigest()
 
@@ -244,6 +250,8 @@ class GroupedFile:
             for start in range(0, stop, self._group_rows):
                 group = table.slice(start, min(self._group_rows, stop - start))
                 parquet.write_table(group.combine_chunks(), row_group_size=self._group_rows)
+            if stop:
+                begin_writeback(self._segment().staged.path)
         rest = table.slice(stop)
         self._waiting = rest.to_batches()
         self._waiting_rows = rest.num_rows
