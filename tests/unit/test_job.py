@@ -120,7 +120,7 @@ def test_one_name_stands_for_a_list_of_one(field: str) -> None:
 
 
 def test_one_column_stands_for_a_list_of_one() -> None:
-    assert job(inputs={"x": "a", "y": ["b", "c*"]}).inputs == {"x": ("a",), "y": ("b", "c*")}
+    assert job(inputs={"x": "a", "y": ["b", "c*"]}).input_columns == {"x": ("a",), "y": ("b", "c*")}
 
 
 def test_a_job_cannot_be_changed() -> None:
