@@ -120,6 +120,12 @@ class Job(BaseModel):
         return tuple(dict.fromkeys([*self.imports, *(hook.rpartition(":")[0] for hook in hooks)]))
 
     @model_validator(mode="after")
+    def _labels_of_an_output(self) -> Self:
+        if self.label_output is not None and not self.labels and self.top_k is None:
+            raise ValueError("label_output says what labels or top_k are about: give one of them")
+        return self
+
+    @model_validator(mode="after")
     def _one_way_to_bind(self) -> Self:
         if self.features and self.inputs:
             raise ValueError(
