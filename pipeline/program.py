@@ -39,4 +39,6 @@ class Program:
 
     def named(self, outputs: Any) -> dict[str, Array]:
         """What Keras returned, by column: (rows, …) each."""
-        return flatten(outputs, self.model.signature.output_names)
+        names = self.model.signature.output_names
+        # One layer with several outputs gives its name to each: then their places tell them apart.
+        return flatten(outputs, names if len(set(names)) == len(names) else ())
