@@ -30,12 +30,12 @@ _REACHING_OUT = re.compile(
     "ReadFile|MatchingFiles|ImmutableConst|GenerateVocabRemapping|DecodeProtoV2|EncodeProto"
     "|.*Dataset.*|Snapshot.*|Reader.*|.*Summary"
     # Python, debuggers, other devices and machines.
-    "|PyFunc.*|Debug.*|Copy|CopyHost|Abort|BatchFunction|(Batch|Unbatch|UnbatchGrad)"
+    "|PyFunc.*|Debug.*|Copy|CopyHost|Abort"
     "|TPU.*|Infeed.*|Prelinearize.*|XlaSparse.*|RegisterDataset.*"
     # What is shared with others, or waited for.
-    "|Queue.*|Barrier.*|.*Accumulator.*|LookupTableExport|_.*"
+    "|Queue.*|Barrier.*|.*Accumulator.*|Batch|BatchFunction|Unbatch|UnbatchGrad|_.*"
 )
-"""Declared free of side effects; named by what they reach. `Read…` of a file is no side effect."""
+"""Refused though TensorFlow declares no side effects: to it, reading a file is none."""
 
 _NEEDED = re.compile(
     # Variables.
@@ -61,8 +61,9 @@ _NEEDED = re.compile(
 )
 """Declared to have side effects, which stay within the model."""
 
-_SAVING = {"Save", "SaveV2", "SaveSlices", "MergeV2Checkpoints", "LookupTableExport"} | {
-    "LookupTableExportV2"
+_SAVING = {
+    *("Save", "SaveV2", "SaveSlices", "MergeV2Checkpoints"),
+    *("LookupTableExport", "LookupTableExportV2"),
 }
 
 _CHANGING = re.compile(
@@ -71,6 +72,10 @@ _CHANGING = re.compile(
     "|LookupTable(Import|Insert|Remove)V2"
 )
 """What changes a variable or a table: in a signature, a prediction depends on those before it."""
+
+_INTEGERS = {3, 9, 22, 23}
+"""TensorFlow's numbers of int32, int64, uint32 and uint64, in which seeds are kept. Keras' random
+layers step theirs even where nothing is drawn; if something is, the probe finds it."""
 
 _PRINTED = {"", "stderr", "log(info)", "log(warning)", "log(error)"}
 """Where `PrintV2` may print. Standard output is for results, and `file://` writes a file."""
@@ -122,7 +127,14 @@ def changing_op(meta_graph: Any, outputs: Iterable[str]) -> str | None:
     library = _library(meta_graph)
     reached = _reached(meta_graph, library, outputs, ())
     for found in _all(meta_graph, library):
-        if (found.function, found.node.name) in reached and _CHANGING.fullmatch(found.node.op):
+        node = found.node
+        if (
+            (found.function, node.name) in reached
+            and _CHANGING.fullmatch(node.op)
+            and not any(
+                node.attr[key].type in _INTEGERS for key in ("dtype", "T") if key in node.attr
+            )
+        ):
             return found.place
     return None
 

@@ -52,10 +52,10 @@ def kind_of(path: str) -> Kind:
     Raises:
         ModelError: There is nothing, or what is no model that is opened here.
     """
-    suffix = PurePosixPath(path).suffix.lower()
+    suffix = PurePosixPath(path).suffix
     if has_scheme(path):
         _refuse_other_schemes(path)
-        if path.endswith("/") or (suffix not in _KINDS and suffix not in _HINTS):
+        if path.endswith("/") or (suffix not in _KINDS and suffix.lower() not in _HINTS):
             return "saved_model"
     else:
         file = Path(path)
@@ -71,7 +71,7 @@ def kind_of(path: str) -> Kind:
             path=path,
             expected=_EXPECTED,
             received=f"a file ending {suffix!r}" if suffix else "a file without an ending",
-            hint=_HINTS.get(suffix, "save the model with model.save('model.keras')"),
+            hint=_HINTS.get(suffix.lower(), "save the model with model.save('model.keras')"),
         )
     return _KINDS[suffix]
 
