@@ -20,8 +20,10 @@ from pipeline.signature import Signature, signature_of
 from pipeline.user_code import import_module
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    from pipeline.input_options import InputOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,7 @@ def load(
     imports: Sequence[str] = (),
     expected: str | None = None,
     signature: str | None = None,
+    said: Mapping[str, InputOptions] | None = None,
 ) -> LoadedModel:
     """Loads a model.
 
@@ -71,6 +74,7 @@ def load(
         expected: The digest that the model must have, or None.
         signature: Which signature of a SavedModel is called; None: `serving_default`, or the only
             one.
+        said: What the job says of the inputs, for a model that does not say what it takes.
 
     Raises:
         ModelError: It cannot be loaded, or what it takes as input is unknown.
@@ -83,7 +87,7 @@ def load(
             model, taken = load_saved_model(file, path, signature)
         else:
             model = _load_keras(file, path, imports)
-            taken = signature_of(model, path)
+            taken = signature_of(model, path, said)
         if digest_of(str(file)) != sha256:
             raise ModelError(
                 "the model changed while it was loaded",
