@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 
-_KERAS = ("keras", "tf_keras", "tensorflow.keras", "tensorflow.python.keras")
+_NOT_OWN = {"keras", "tf_keras", "tensorflow", "builtins"}
+"""Packages whose classes need no registration, or whose objects Keras rebuilds by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +163,8 @@ def unknown_class(config: Any, is_registered: Callable[[str], bool]) -> Part | N
         is_registered: Whether a class or function is registered under a name.
     """
     for part in _parts(config, ""):
-        own = part.registered or (part.module and not part.module.startswith((*_KERAS, "builtins")))
+        known = part.module.split(".")[0] in _NOT_OWN
+        own = not known and (part.module or part.registered or ">" in part.kind)
         if own and not (is_registered(part.registered) or is_registered(part.kind)):
             return part
     return None

@@ -180,8 +180,9 @@ def _refuse_changing(meta_graph: Any, stored: Any, signature: str, path: str) ->
             path=path,
             expected=f"a signature {signature!r} that changes no variable and no table",
             received=found,
-            hint="it was saved as it is in training, perhaps: save "
-            "tf.function(lambda x: model(x, training=False)) as its signature",
+            hint="model.export() saves some models as they are in training (Resizing before "
+            "BatchNormalization): score the .keras file instead,\nor save "
+            "tf.function(lambda x: model(x, training=False), input_signature=…) as the signature",
         )
 
 
