@@ -141,9 +141,18 @@ def signature_of(
         struct = getattr(model, "inputs", None)  # a Sequential model has these alone
     if struct is None or (isinstance(struct, list) and not struct):
         # A subclassed model has no symbolic inputs.
-        return replace(_built(model, path, said or {}), custom_step=custom_step)
-    names = tuple(getattr(model, "output_names", ()))
-    return replace(_symbolic(struct), output_names=names, custom_step=custom_step)
+        taken, outputs = _built(model, path, said or {}), ()
+    else:
+        taken, outputs = _symbolic(struct), tuple(getattr(model, "output_names", ()))
+    names = [spec.name for spec in taken.inputs]
+    if len(set(names)) < len(names):
+        raise ModelError(
+            "two inputs of the model have one name",
+            path=path,
+            received=", ".join(names),
+            hint="rename one: the inputs of a dict in a dict are named with dots between the keys",
+        )
+    return replace(taken, output_names=outputs, custom_step=custom_step)
 
 
 def _symbolic(struct: Any) -> Signature:
