@@ -54,11 +54,18 @@ def score(
     model_sha256: opt.ModelSha256 = None,
     import_: opt.Import = None,
     features: opt.Features = None,
+    allow_lossy: opt.AllowLossy = None,
+    time_unit: opt.TimeUnit = None,
+    preprocess: opt.Preprocess = None,
+    postprocess: opt.Postprocess = None,
+    top_k: opt.TopK = None,
     keep: opt.Keep = None,
     batch_size: opt.BatchSize = None,
     small_shard_rows: opt.SmallShardRows = None,
     method: opt.Method = None,
     on_bad_row: opt.OnBadRow = None,
+    max_bad_rows: opt.MaxBadRows = None,
+    nonfinite: opt.Nonfinite = None,
     follow_links: opt.FollowLinks = None,
     checkpoint_every: opt.CheckpointEvery = None,
     rescore_changed: opt.RescoreChanged = None,
@@ -109,11 +116,18 @@ def plan(
     model_sha256: opt.ModelSha256 = None,
     import_: opt.Import = None,
     features: opt.Features = None,
+    allow_lossy: opt.AllowLossy = None,
+    time_unit: opt.TimeUnit = None,
+    preprocess: opt.Preprocess = None,
+    postprocess: opt.Postprocess = None,
+    top_k: opt.TopK = None,
     keep: opt.Keep = None,
     batch_size: opt.BatchSize = None,
     small_shard_rows: opt.SmallShardRows = None,
     method: opt.Method = None,
     on_bad_row: opt.OnBadRow = None,
+    max_bad_rows: opt.MaxBadRows = None,
+    nonfinite: opt.Nonfinite = None,
     follow_links: opt.FollowLinks = None,
     rescore_changed: opt.RescoreChanged = None,
     shard_index: opt.ShardIndex = None,
@@ -268,6 +282,9 @@ def _given(values: dict[str, Any]) -> dict[str, Any]:
             raise typer.BadParameter(
                 f"{named['batch_size']!r} is neither a number nor auto", param_hint="--batch-size"
             ) from None
+    limit = named.get("max_bad_rows")
+    if isinstance(limit, str) and limit.isdecimal():
+        named["max_bad_rows"] = int(limit)
     # Typer gives an empty list for a repeatable option that was not given.
     return {
         name: named[name] or None if isinstance(named[name], list) else named[name]

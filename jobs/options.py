@@ -127,6 +127,70 @@ OnBadRow = Annotated[
         "null predictions, or move it to the dead-letter file.",
     ),
 ]
+MaxBadRows = Annotated[
+    str | None,
+    typer.Option(
+        envvar="SHARDSCORE_MAX_BAD_ROWS",
+        show_envvar=False,
+        metavar="N|P%",
+        help="Fail a shard that has more bad rows than this: a number, or a share of its rows.",
+    ),
+]
+Nonfinite = Annotated[
+    Literal["allow", "bad"] | None,
+    typer.Option(
+        envvar="SHARDSCORE_NONFINITE",
+        show_envvar=False,
+        help="A prediction that is NaN or infinite: write and count it (allow, the default), or "
+        "take its row for a bad one.",
+    ),
+]
+AllowLossy = Annotated[
+    list[str] | None,
+    typer.Option(
+        envvar="SHARDSCORE_ALLOW_LOSSY",
+        show_envvar=False,
+        metavar="COLUMN",
+        help="Columns (names or globs) whose values may lose precision on their way into the "
+        "model. Repeatable.",
+    ),
+]
+TimeUnit = Annotated[
+    Literal["days", "s", "ms", "us", "ns"] | None,
+    typer.Option(
+        envvar="SHARDSCORE_TIME_UNIT",
+        show_envvar=False,
+        help="What dates and times are counted in, from 1970 on, where they feed the model.",
+    ),
+]
+Preprocess = Annotated[
+    str | None,
+    typer.Option(
+        envvar="SHARDSCORE_PREPROCESS",
+        show_envvar=False,
+        metavar="MODULE:FUNCTION",
+        help="Function from the columns' tensors, by name, to what the model takes.",
+    ),
+]
+Postprocess = Annotated[
+    str | None,
+    typer.Option(
+        envvar="SHARDSCORE_POSTPROCESS",
+        show_envvar=False,
+        metavar="MODULE:FUNCTION",
+        help="Function from a batch's outputs, by name, to those that are written.",
+    ),
+]
+TopK = Annotated[
+    int | None,
+    typer.Option(
+        envvar="SHARDSCORE_TOP_K",
+        show_envvar=False,
+        metavar="K",
+        min=1,
+        help="Write the K likeliest classes and their scores beside a classifier's output.",
+    ),
+]
 CheckpointEvery = Annotated[
     float | None,
     typer.Option(

@@ -20,6 +20,7 @@ from pipeline.job import Job
 from pipeline.storage.locate import has_scheme
 
 _PATHS = ("model", "input", "output")
+_HOOKS = ("preprocess", "postprocess")
 
 
 def job_from(given: dict[str, Any], config: Path | None) -> Job:
@@ -83,6 +84,9 @@ def _read(config: Path) -> dict[str, Any]:
         values["imports"] = [
             _beside(config, item) if str(item).endswith(".py") else item for item in modules
         ]
+    for hook in _HOOKS:
+        if ".py:" in str(values.get(hook, "")):
+            values[hook] = _beside(config, values[hook])
     return values
 
 

@@ -11,9 +11,9 @@ columns in order, or one list column of width k.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +24,17 @@ from pipeline.errors import ConfigError, ContractError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pipeline.signature import InputSpec, Signature
+    from pipeline.input_options import InputOptions, Unit
+    from pipeline.signature import InputSpec
+
+
+class Fed(Protocol):
+    """What columns are to feed: a model's signature, or the feed made for it."""
+
+    @property
+    def inputs(self) -> tuple[InputSpec, ...]:
+        """The inputs, in order."""
+
 
 Conversion = Literal["exact", "rounded", "checked"]
 
@@ -71,7 +81,7 @@ class Binding:
 
 
 def resolve(
-    signature: Signature,
+    fed: Fed,
     schema: pa.Schema,
     features: Sequence[str] = (),
     inputs: Mapping[str, Sequence[str]] | None = None,
@@ -87,14 +97,14 @@ def resolve(
     """
     wanted = dict(inputs or {})
     if features:
-        if len(signature.inputs) > 1:
+        if len(fed.inputs) > 1:
             raise ConfigError(
                 "--features is for a model with a single input",
-                received="inputs " + ", ".join(spec.name for spec in signature.inputs),
+                received="inputs " + ", ".join(spec.name for spec in fed.inputs),
                 hint="map each input to its columns in the [inputs] table of the TOML",
             )
-        wanted = {signature.inputs[0].name: features}
-    names = [spec.name for spec in signature.inputs]
+        wanted = {fed.inputs[0].name: features}
+    names = [spec.name for spec in fed.inputs]
     for name in wanted:
         if name not in names:
             raise ConfigError(
@@ -102,20 +112,20 @@ def resolve(
                 expected=", ".join(names),
                 hint="correct the [inputs] table of the TOML",
             )
-    return {spec.name: _columns_of(spec, schema, wanted, signature) for spec in signature.inputs}
+    return {spec.name: _columns_of(spec, schema, wanted, fed) for spec in fed.inputs}
 
 
 def _columns_of(
     spec: InputSpec,
     schema: pa.Schema,
     wanted: Mapping[str, Sequence[str]],
-    signature: Signature,
+    fed: Fed,
 ) -> tuple[str, ...]:
     if spec.name in wanted:
         return expand(wanted[spec.name], schema, f"input {spec.name!r}")
     if spec.name in schema.names:
         return (spec.name,)
-    if len(signature.inputs) == 1:
+    if len(fed.inputs) == 1:
         lists = [f.name for f in schema if _list_width_fits(f.type, spec)]
         if len(lists) == 1:
             return (lists[0],)
@@ -158,7 +168,37 @@ def expand(patterns: Sequence[str], schema: pa.Schema, purpose: str) -> tuple[st
     return tuple(chosen)
 
 
-def check(signature: Signature, chosen: Mapping[str, Sequence[str]], schema: pa.Schema) -> Binding:
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a job says of how columns are read, beyond their names.
+
+    Attributes:
+        options: Input → its options, where there are any.
+        time_unit: What times are counted in, where an input does not say it itself.
+        allow_lossy: Columns (names or globs) that may lose precision on their way.
+    """
+
+    options: Mapping[str, InputOptions] = field(default_factory=dict)
+    time_unit: Unit | None = None
+    allow_lossy: tuple[str, ...] = ()
+
+
+def natural_spec(
+    name: str,
+    columns: Sequence[str],
+    schemas: Sequence[pa.Schema],
+    options: InputOptions | None,
+) -> InputSpec:
+    """What columns feed when no model says what it wants: their own type and shape."""
+    raise NotImplementedError(name)
+
+
+def check(
+    fed: Fed,
+    chosen: Mapping[str, Sequence[str]],
+    schema: pa.Schema,
+    reading: Reading = Reading(),  # noqa: ARG001
+) -> Binding:
     """Checks a shard's schema against the chosen columns.
 
     Raises:
@@ -166,7 +206,7 @@ def check(signature: Signature, chosen: Mapping[str, Sequence[str]], schema: pa.
             feed its input.
     """
     bound = []
-    for spec in signature.inputs:
+    for spec in fed.inputs:
         uses = [_use_of(column, spec, schema) for column in chosen[spec.name]]
         _check_width(uses, spec)
         bound.append(InputBinding(spec, tuple(uses)))

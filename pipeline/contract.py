@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from pipeline.binding import Binding, check, expand, resolve
+from pipeline.binding import Binding, Fed, Reading, check, expand, resolve
 from pipeline.errors import ConfigError, ContractError, DataError, shortened
 from pipeline.records import FailedShard
 from pipeline.writer import REASON_COLUMN
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from pipeline.job import Job
     from pipeline.predictions import PredictionSchema
     from pipeline.records import Shard
-    from pipeline.signature import Signature
+
+
+PLAIN = Reading()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +45,7 @@ class Contract:
     carried: tuple[str, ...]
 
 
-def choose_columns(
-    signature: Signature, job: Job, shards: Iterable[Shard]
-) -> dict[str, tuple[str, ...]]:
+def choose_columns(fed: Fed, job: Job, shards: Iterable[Shard]) -> dict[str, tuple[str, ...]]:
     """The columns of each input, by the first of the shards that has them all.
 
     Raises:
@@ -61,7 +61,7 @@ def choose_columns(
             continue
         tried.add(id(shard.schema))
         try:
-            return resolve(signature, shard.schema, job.features, job.inputs)
+            return resolve(fed, shard.schema, job.features, job.input_columns)
         except ContractError as error:
             failures.append(error.with_path(shard.path))
     raise failures[0]
@@ -88,7 +88,7 @@ def order_notes(job: Job, chosen: Mapping[str, Sequence[str]]) -> list[str]:
     A glob takes the columns in the table's order, since that is the order in which a model is
     usually trained. Where f10 comes before f2, or f9 before f0, it is worth a look.
     """
-    asked = dict.fromkeys(chosen, job.features) if job.features else job.inputs
+    asked = dict.fromkeys(chosen, job.features) if job.features else job.input_columns
     return [
         f"the columns of input {name!r} are taken in the table's order: "
         f"{shortened(chosen[name])}; name them one by one if the model wants another"
@@ -107,7 +107,7 @@ def _natural(name: str) -> list[tuple[int, str]]:
 
 def _refuse_unknown_names(job: Job, shards: Sequence[Shard]) -> None:
     named = [("--features", pattern) for pattern in job.features]
-    named += [("[inputs]", p) for patterns in job.inputs.values() for p in patterns]
+    named += [("[inputs]", p) for patterns in job.input_columns.values() for p in patterns]
     if job.keep not in {("unused",), ("all",), ("none",)}:
         named += [("--keep", pattern) for pattern in job.keep]
     there = {name for shard in shards for name in shard.schema.names}
@@ -124,22 +124,24 @@ def _refuse_unknown_names(job: Job, shards: Sequence[Shard]) -> None:
 
 
 def contracts(
-    signature: Signature,
+    fed: Fed,
     chosen: Mapping[str, Sequence[str]],
     job: Job,
     shards: Iterable[Shard],
     predictions: PredictionSchema | None,
+    reading: Reading = PLAIN,
 ) -> tuple[dict[str, Contract], list[FailedShard]]:
     """Each shard's contract, by its name, and the shards that break it.
 
     Shards of one schema share one contract.
 
     Args:
-        signature: The model's.
+        fed: What the columns are to feed.
         chosen: Input → columns.
         job: The job.
         shards: The shards to check.
         predictions: The prediction columns, where they are known: carried ones must not collide.
+        reading: What is said of how columns are read.
     """
     known: dict[int, Contract | DataError] = {}
     good: dict[str, Contract] = {}
@@ -148,7 +150,7 @@ def contracts(
         key = id(shard.schema)
         if key not in known:
             try:
-                known[key] = _contract(signature, chosen, job, shard, predictions)
+                known[key] = _contract(fed, chosen, job, shard, predictions, reading)
             except DataError as error:
                 known[key] = error
         found = known[key]
@@ -167,14 +169,15 @@ def _broken(shard: Shard, error: DataError) -> FailedShard:
 
 
 def _contract(
-    signature: Signature,
+    fed: Fed,
     chosen: Mapping[str, Sequence[str]],
     job: Job,
     shard: Shard,
     predictions: PredictionSchema | None,
+    reading: Reading,
 ) -> Contract:
     schema = shard.schema
-    binding = check(signature, chosen, schema)
+    binding = check(fed, chosen, schema, reading)
     kept = kept_schema(job.keep, schema, binding.columns)
     if predictions is not None:
         predictions.refuse_collision(kept.names, shard.path)

@@ -17,18 +17,21 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from pipeline.input_options import InputOptions, Names, Unit, as_options
 from pipeline.records import Method  # noqa: TC001 - pydantic reads it at run time
 
 BadRowPolicy = Literal["fail", "null", "quarantine"]
 MethodChoice = Literal["auto", "predict_on_batch", "predict", "predict_step"]
 
+Nonfinite = Literal["allow", "bad"]
+Hook = Annotated[str, Field(pattern=r"^.+:[A-Za-z_][A-Za-z0-9_]*$")]
+"""A function of the user's: `module:function`, or `path/to/file.py:function`."""
 
-def _as_tuple(value: Any) -> Any:
-    """Lets a single string stand for a list of one, as people write it in TOML."""
-    return (value,) if isinstance(value, str) else value
+BadRowLimit = (
+    Annotated[int, Field(ge=0, strict=True)] | Annotated[str, Field(pattern=r"^\d+(\.\d+)?%$")]
+)
 
-
-Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_as_tuple)]
+InputTable = Annotated[InputOptions, BeforeValidator(as_options)]
 
 
 class Job(BaseModel):
@@ -41,13 +44,22 @@ class Job(BaseModel):
         input: Files, folders or globs of Parquet shards.
         output: Folder of the predictions.
         features: Column names or globs, in order, for a model with a single input.
-        inputs: For a model with named inputs: input name → column names or globs.
+        inputs: For a model with named inputs: input name → its columns, and how they are read.
+        time_unit: What times are counted in, for inputs that do not say it themselves.
+        allow_lossy: Columns (names or globs) that may lose precision on their way into the model.
+        preprocess: A function from the columns' tensors to what the model takes, in the graph.
+        postprocess: A function from a batch's outputs to those that are written.
+        labels: Names of a classifier's classes, in order.
+        top_k: How many of the likeliest classes are written beside the outputs.
+        label_output: The output that `labels` and `top_k` are about, if it is not plain.
         keep: Columns carried along: `unused`, `all`, `none`, or names and globs.
         batch_size: Rows a batch, or `auto`: a pure function of the model's signature.
         small_shard_rows: Shards of at most this many rows go to `predict()`; None: the batch
             size; 0: never.
         method: Which of Keras' prediction methods streams.
         on_bad_row: What happens to a row that cannot be scored.
+        max_bad_rows: Most bad rows that a shard may have, a number or a percentage (`1%`).
+        nonfinite: Whether a row whose prediction is NaN or infinite is a bad one.
         follow_links: Whether links that lead out of an input are followed. Links within one
             always are.
         rescore_changed: Whether a shard that has changed since it was published is scored anew.
@@ -64,12 +76,21 @@ class Job(BaseModel):
     input: Annotated[Names, Field(min_length=1)]
     output: Annotated[str, Field(min_length=1)]
     features: Names = ()
-    inputs: dict[str, Names] = Field(default_factory=dict)
+    inputs: dict[str, InputTable] = Field(default_factory=dict)
+    time_unit: Unit | None = None
+    allow_lossy: Names = ()
+    preprocess: Hook | None = None
+    postprocess: Hook | None = None
+    labels: Names = ()
+    top_k: Annotated[int, Field(ge=1, strict=True)] | None = None
+    label_output: Annotated[str, Field(min_length=1)] | None = None
     keep: Annotated[Names, Field(min_length=1)] = ("unused",)
     batch_size: Annotated[int, Field(ge=1, le=10_000_000, strict=True)] | Literal["auto"] = "auto"
     small_shard_rows: Annotated[int, Field(ge=0, strict=True)] | None = None
     method: MethodChoice = "auto"
     on_bad_row: BadRowPolicy = "fail"
+    max_bad_rows: BadRowLimit | None = None
+    nonfinite: Nonfinite = "allow"
     follow_links: bool = False
     rescore_changed: bool = False
     checkpoint_every: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 30.0
@@ -85,6 +106,23 @@ class Job(BaseModel):
             raise ValueError(
                 f"shard_index counts from 0: with {count} shares the last is {count - 1}"
             )
+        return self
+
+    @property
+    def input_columns(self) -> dict[str, tuple[str, ...]]:
+        """Input → the columns that the job names for it, globs not resolved."""
+        return {name: table.columns or (name,) for name, table in self.inputs.items()}
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """The modules whose code decides the predictions: those imported, and the hooks'."""
+        hooks = [hook for hook in (self.preprocess, self.postprocess) if hook is not None]
+        return tuple(dict.fromkeys([*self.imports, *(hook.rpartition(":")[0] for hook in hooks)]))
+
+    @model_validator(mode="after")
+    def _labels_of_an_output(self) -> Self:
+        if self.label_output is not None and not self.labels and self.top_k is None:
+            raise ValueError("label_output says what labels or top_k are about: give one of them")
         return self
 
     @model_validator(mode="after")
@@ -105,6 +143,16 @@ class Job(BaseModel):
         return keep
 
 
+class FedInput(BaseModel):
+    """What columns feed into a `preprocess` hook under one name: one row's shape, and the type."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
 class JobIdentity(BaseModel):
     """All that decides the content of an output, for a given shard; nothing that does not.
 
@@ -120,6 +168,10 @@ class JobIdentity(BaseModel):
         small_method: How small shards are scored.
         on_bad_row: As in `Job`.
         predictions: Prediction column → its Arrow type, as text.
+        fed: With `preprocess`: what the columns feed into it, as `name: dtype (n, …)`.
+        inputs: Input → what the job says of how its columns are read.
+        time_unit, allow_lossy, preprocess, postprocess, labels, top_k, label_output, nonfinite:
+            As in `Job`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -135,11 +187,26 @@ class JobIdentity(BaseModel):
     small_method: Method
     on_bad_row: BadRowPolicy
     predictions: dict[str, str]
+    fed: tuple[FedInput, ...] = ()
+    inputs: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    time_unit: Unit | None = None
+    allow_lossy: tuple[str, ...] = ()
+    preprocess: str | None = None
+    postprocess: str | None = None
+    labels: tuple[str, ...] = ()
+    top_k: int | None = None
+    label_output: str | None = None
+    nonfinite: Nonfinite = "allow"
 
     @property
     def fingerprint(self) -> str:
-        """Digest of the identity; each published file carries it."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        """Digest of the identity; each published file carries it.
+
+        What has a default and is left at it is no part of the digest, so that an output stays
+        its job's when a later version can be told more.
+        """
+        stated = self.model_dump(mode="json", exclude_defaults=True) | {"format": self.format}
+        text = json.dumps(stated, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -164,6 +231,19 @@ class RunRecord(BaseModel):
     created_with: dict[str, str]
 
 
+AS_ASKED = (
+    "time_unit",
+    "allow_lossy",
+    "preprocess",
+    "postprocess",
+    "labels",
+    "top_k",
+    "label_output",
+    "nonfinite",
+)
+"""What is recorded of a job as it was asked for."""
+
+
 def disagreements(
     job: Job, model_sha256: str, code_sha256: str, record: RunRecord
 ) -> dict[str, tuple[str, str]]:
@@ -180,6 +260,7 @@ def disagreements(
         "code_sha256": (made.code_sha256, code_sha256),
         "keep": (made.keep, job.keep),
         "on_bad_row": (made.on_bad_row, job.on_bad_row),
+        **{name: (getattr(made, name), getattr(job, name)) for name in AS_ASKED},
     }
     if job.small_shard_rows is not None:
         pairs["small_shard_rows"] = (made.small_shard_rows, job.small_shard_rows)
@@ -190,12 +271,19 @@ def disagreements(
         pairs["small_method"] = (made.small_method, small_method(job.method))
     if job.features or job.inputs:
         pairs["features"] = (record.asked_features, job.features)
-        pairs["inputs"] = (record.asked_inputs, job.inputs)
+        pairs["inputs"] = (record.asked_inputs, job.input_columns)
+    if job.inputs:
+        pairs["input options"] = (made.inputs, input_options(job))
     return {
         name: (_shown(was), _shown(wanted))
         for name, (was, wanted) in pairs.items()
         if was != wanted
     }
+
+
+def input_options(job: Job) -> dict[str, dict[str, Any]]:
+    """What a job says of how each input's columns are read, where it says anything."""
+    return {name: table.said for name, table in job.inputs.items() if table.said}
 
 
 def small_method(choice: MethodChoice) -> Method:
@@ -209,7 +297,5 @@ def _shown(value: Any) -> str:
     if isinstance(value, tuple):
         return ", ".join(value) or "(none)"
     if isinstance(value, dict):
-        return (
-            "; ".join(f"{name} = {_shown(columns)}" for name, columns in value.items()) or "(none)"
-        )
-    return str(value)
+        return "; ".join(f"{name} = {_shown(said)}" for name, said in value.items()) or "(none)"
+    return "(none)" if value is None else str(value)

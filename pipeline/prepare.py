@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline import ledger
+from pipeline.binding import Reading
 from pipeline.contract import (
     Contract,
     choose_columns,
@@ -22,10 +23,13 @@ from pipeline.contract import (
     rounding_notes,
 )
 from pipeline.errors import DataError, PredictFailedError, ScoringError
-from pipeline.job import JobIdentity, RunRecord, small_method
+from pipeline.feed import feed_for
+from pipeline.job import AS_ASKED, JobIdentity, RunRecord, input_options, small_method
 from pipeline.model import load
 from pipeline.plan import standing, work_units
+from pipeline.postprocess import finish_for
 from pipeline.probe import PROBE_ROWS, Proof, probe, without_rows
+from pipeline.program import Program
 from pipeline.records import FailedShard
 from pipeline.rows import read_batches
 from pipeline.runtime import versions
@@ -33,6 +37,7 @@ from pipeline.runtime import versions
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from pipeline.feed import Feed
     from pipeline.job import Job
     from pipeline.model import LoadedModel
     from pipeline.predictions import Array
@@ -55,7 +60,7 @@ class Prepared:
     """A loaded model with all that is needed to score a job's pending shards with it.
 
     Attributes:
-        model: The model.
+        program: The model, and what stands around it.
         identity: The job's identity.
         proof: What the probe found.
         contracts: Shard's name → how shards of its schema are scored.
@@ -63,7 +68,7 @@ class Prepared:
         notes: What the user should know of how columns feed the model, a line each.
     """
 
-    model: LoadedModel
+    program: Program
     identity: JobIdentity
     proof: Proof
     contracts: dict[str, Contract]
@@ -86,11 +91,13 @@ def prepare(survey: Survey) -> tuple[Prepared | None, list[FailedShard]]:
     """
     job, shards = survey.job, survey.shards_at_hand
     model = load(job.model, job.imports, survey.model_sha256)
-    chosen = columns_for(survey, model)
-    bound, failed = contracts(model.signature, chosen, job, shards, None)
+    program = program_for(survey, model)
+    feed, reading = program.feed, reading_of(survey, program.feed)
+    chosen = columns_for(survey, feed)
+    bound, failed = contracts(feed, chosen, job, shards, None, reading)
     if bound:
         try:
-            proof = _prove(survey, model, bound)
+            proof = _prove(survey, program, bound)
         except PredictFailedError as error:
             if survey.record is None:
                 raise
@@ -101,10 +108,10 @@ def prepare(survey: Survey) -> tuple[Prepared | None, list[FailedShard]]:
                 if shard.name in bound
             ]
             return None, failed
-        bound, failed = contracts(model.signature, chosen, job, shards, proof.schema)
+        bound, failed = contracts(feed, chosen, job, shards, proof.schema, reading)
     if not bound:
         return None, failed
-    identity = identify(survey, model, chosen, proof)
+    identity = identify(survey, feed, chosen, proof)
     units = work_units(
         [shard for shard in survey.standing.pending if shard.name in bound],
         identity.batch_size,
@@ -113,7 +120,7 @@ def prepare(survey: Survey) -> tuple[Prepared | None, list[FailedShard]]:
     notes = rounding_notes(bound.values())
     if survey.record is None:
         notes += order_notes(job, chosen)
-    return Prepared(model, identity, proof, bound, units, tuple(notes)), failed
+    return Prepared(program, identity, proof, bound, units, tuple(notes)), failed
 
 
 def begin(survey: Survey, prepared: Prepared) -> str:
@@ -137,7 +144,7 @@ def begin(survey: Survey, prepared: Prepared) -> str:
         RunRecord(
             identity=identity,
             asked_features=survey.job.features,
-            asked_inputs=survey.job.inputs,
+            asked_inputs=survey.job.input_columns,
             probe=prepared.proof.note,
             created_with=versions(),
         ),
@@ -159,7 +166,25 @@ def raised_again(error: PredictFailedError) -> ScoringError:
     )
 
 
-def columns_for(survey: Survey, model: LoadedModel) -> Mapping[str, Sequence[str]]:
+def program_for(survey: Survey, model: LoadedModel) -> Program:
+    """A model with what the job puts around it.
+
+    Raises:
+        ConfigError: The job says of an input what does not fit it.
+        ModelError: A hook cannot be imported.
+    """
+    made = survey.record.identity if survey.record else None
+    schemas = [shard.schema for shard in survey.shards_at_hand]
+    feed = feed_for(model.signature, survey.job, made, schemas)
+    return Program(model, feed, finish_for(survey.job))
+
+
+def reading_of(survey: Survey, feed: Feed) -> Reading:
+    """How a job's columns are read."""
+    return Reading(feed.options, survey.job.time_unit, survey.job.allow_lossy)
+
+
+def columns_for(survey: Survey, feed: Feed) -> Mapping[str, Sequence[str]]:
     """The columns of each input: those the output was begun with, or those of the first shard.
 
     Raises:
@@ -168,27 +193,27 @@ def columns_for(survey: Survey, model: LoadedModel) -> Mapping[str, Sequence[str
     """
     if survey.record is not None:
         return survey.record.identity.binding
-    return choose_columns(model.signature, survey.job, survey.shards_at_hand)
+    return choose_columns(feed, survey.job, survey.shards_at_hand)
 
 
-def sizes(job: Job, recorded: JobIdentity | None, model: LoadedModel) -> tuple[int, int]:
+def sizes(job: Job, recorded: JobIdentity | None, feed: Feed) -> tuple[int, int]:
     """Rows a batch, and rows of the biggest small shard.
 
     What the output was begun with comes first, then what was asked for, then the automatic value.
     """
     if recorded is not None:
         return recorded.batch_size, recorded.small_shard_rows
-    size = model.signature.batch_size() if job.batch_size == "auto" else job.batch_size
+    size = feed.signature.batch_size() if job.batch_size == "auto" else job.batch_size
     return size, size if job.small_shard_rows is None else job.small_shard_rows
 
 
 def identify(
-    survey: Survey, model: LoadedModel, chosen: Mapping[str, Sequence[str]], proof: Proof
+    survey: Survey, feed: Feed, chosen: Mapping[str, Sequence[str]], proof: Proof
 ) -> JobIdentity:
     """The identity of a job, all decisions made."""
     job = survey.job
     recorded = survey.record.identity if survey.record else None
-    size, threshold = sizes(job, recorded, model)
+    size, threshold = sizes(job, recorded, feed)
     return JobIdentity(
         model_sha256=survey.model_sha256,
         code_sha256=survey.code_sha256,
@@ -200,10 +225,13 @@ def identify(
         small_method=recorded.small_method if recorded else small_method(job.method),
         on_bad_row=job.on_bad_row,
         predictions=proof.schema.described(),
+        fed=feed.fed,
+        inputs=recorded.inputs if recorded else input_options(job),
+        **{name: getattr(job, name) for name in AS_ASKED},
     )
 
 
-def _prove(survey: Survey, model: LoadedModel, bound: Mapping[str, Contract]) -> Proof:
+def _prove(survey: Survey, program: Program, bound: Mapping[str, Contract]) -> Proof:
     """Probes the model on the first rows of a shard.
 
     Raises:
@@ -219,7 +247,7 @@ def _prove(survey: Survey, model: LoadedModel, bound: Mapping[str, Contract]) ->
     wanted, patience = (1, math.inf) if recorded else (PLENTY, PROBED_SHARDS)
     for features in _samples(survey.shards_at_hand, bound, wanted):
         try:
-            return probe(model, features, choice, types)
+            return probe(program, features, choice, types)
         # It may be this shard's rows: it fails again when its turn comes, if another proves the
         # model sound.
         except PredictFailedError as error:
@@ -228,7 +256,7 @@ def _prove(survey: Survey, model: LoadedModel, bound: Mapping[str, Contract]) ->
                 break
     if failures:
         raise failures[0]
-    return without_rows(model, choice, types)
+    return without_rows(program, choice, types)
 
 
 def _samples(

@@ -162,19 +162,21 @@ def _with_model(surveyed: Survey, document: dict[str, Any]) -> list[FailedShard]
     from pipeline.contract import contracts, order_notes, rounding_notes
     from pipeline.job import small_method
     from pipeline.model import load
-    from pipeline.prepare import columns_for, sizes
+    from pipeline.prepare import columns_for, program_for, reading_of, sizes
     from pipeline.probe import without_rows
 
     job, record, pending = surveyed.job, surveyed.record, surveyed.standing.pending
     model = load(job.model, job.imports, surveyed.model_sha256)
-    chosen = columns_for(surveyed, model)
+    program = program_for(surveyed, model)
+    feed = program.feed
+    chosen = columns_for(surveyed, feed)
     try:
-        schema = without_rows(model, job.method).schema
+        schema = without_rows(program, job.method).schema
     except ModelError:
         schema = None  # it wants rows to tell; `score` finds a collision before it writes
-    good, failed = contracts(model.signature, chosen, job, pending, schema)
+    good, failed = contracts(feed, chosen, job, pending, schema, reading_of(surveyed, feed))
     fit = [shard for shard in pending if shard.name in good]
-    size, small = sizes(job, record.identity if record else None, model)
+    size, small = sizes(job, record.identity if record else None, feed)
     small_by = record.identity.small_method if record else small_method(job.method)
     document.update(_sizes(fit, size, small, small_by))
     document.setdefault(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pipeline.job import MethodChoice
-    from pipeline.model import LoadedModel
+    from pipeline.program import Program
     from pipeline.records import Method
 
 PROBE_ROWS = 256
@@ -52,7 +52,7 @@ class Proof:
 
 
 def probe(
-    model: LoadedModel,
+    program: Program,
     features: Sequence[Array],
     choice: MethodChoice,
     recorded: Mapping[str, str] | None = None,
@@ -60,7 +60,7 @@ def probe(
     """Scores the same rows by each method and decides which one streams.
 
     Args:
-        model: The model.
+        program: The model, and what stands around it.
         features: One array per input, of at most PROBE_ROWS good rows.
         choice: The method that the user named, or `auto`.
         recorded: Prediction column → Arrow type, where the output has been begun.
@@ -70,19 +70,19 @@ def probe(
             or the method that the user named disagrees with it.
     """
     rows = len(features[0])
-    truth = _predict(model, features)
+    truth = _predict(program, features)
     for name, array in truth.items():
         if array.ndim == 0 or len(array) != rows:
             raise ModelError(
                 "predict() does not return one prediction a row",
-                path=model.path,
+                path=program.model.path,
                 column=name,
                 expected=f"shape ({rows}, …) for {rows} rows",
                 received=f"shape {array.shape}",
             )
-    schema = schema_of(truth, recorded)
-    _refuse_dependent_rows(model, features, truth)
-    complaint = _complaint(model, features, "predict_on_batch", truth)
+    schema = schema_of(program.finish(truth, rows), recorded)
+    _refuse_dependent_rows(program, features, truth)
+    complaint = _complaint(program, features, "predict_on_batch", truth)
     on = f"{rows:,} rows" if rows > 1 else "one row, too few to see whether rows affect each other"
     if choice == "predict":
         return Proof("predict", schema, f"predict() as asked, proved on {on}")
@@ -93,10 +93,10 @@ def probe(
             f"predict_on_batch() gives what predict() gives on {on}",
         )
     if choice == "predict_on_batch":
-        raise _disagreement(model, "predict_on_batch", complaint or "")
-    if (step_complaint := _complaint(model, features, "predict_step", truth)) is not None:
-        _refuse_random(model, features, truth)
-        raise _disagreement(model, "the compiled predict_step", step_complaint)
+        raise _disagreement(program, "predict_on_batch", complaint or "")
+    if (step_complaint := _complaint(program, features, "predict_step", truth)) is not None:
+        _refuse_random(program, features, truth)
+        raise _disagreement(program, "the compiled predict_step", step_complaint)
     if choice == "predict_step":
         return Proof("predict_step", schema, f"predict_step as asked, proved on {on}")
     return Proof(
@@ -108,7 +108,7 @@ def probe(
 
 
 def without_rows(
-    model: LoadedModel, choice: MethodChoice, recorded: Mapping[str, str] | None = None
+    program: Program, choice: MethodChoice, recorded: Mapping[str, str] | None = None
 ) -> Proof:
     """The proof where no shard has a single good row: the types of the predictions, of no rows.
 
@@ -118,15 +118,15 @@ def without_rows(
     # Some layers cannot be called on no rows; then a row of zeros shows the shapes as well.
     for rows in (0, 1):
         try:
-            outputs = call_step(model, "predict_step", _element(model, _zeros(model, rows)))
-            schema = schema_of(outputs, recorded)
+            outputs = call_step(program, "predict_step", program.element(_zeros(program, rows)))
+            schema = schema_of(program.finish(outputs, rows), recorded)
         # A model, or a step of the user's, raises whatever it likes.
         except Exception as error:
             if rows == 0:
                 continue
             raise ModelError(
                 "no shard has a row to score, and the model does not say what it would return",
-                path=model.path,
+                path=program.model.path,
                 received=f"{type(error).__name__}: {error}",
             ) from error
         break
@@ -134,49 +134,40 @@ def without_rows(
     return Proof(method, schema, "no row to prove the methods on")
 
 
-def _zeros(model: LoadedModel, rows: int) -> list[Array]:
+def _zeros(program: Program, rows: int) -> list[Array]:
     """Zeros, or empty strings, for each input: (rows, …)."""
     return [
         np.full((rows, *(d or 1 for d in spec.shape)), b"", object)
         if spec.dtype == "string"
         else np.zeros((rows, *(d or 1 for d in spec.shape)), spec.dtype)
-        for spec in model.signature.inputs
+        for spec in program.feed.inputs
     ]
 
 
-def _predict(model: LoadedModel, features: Sequence[Array]) -> dict[str, Array]:
-    dataset = tensorflow().data.Dataset.from_tensors(_element(model, features))
+def _predict(program: Program, features: Sequence[Array]) -> dict[str, Array]:
+    dataset = tensorflow().data.Dataset.from_tensors(program.element(features))
     try:
-        return call_predict(model, dataset)
+        return call_predict(program, dataset)
     except ShardscoreError as error:
-        raise error.with_path(model.path) from error.__cause__
+        raise error.with_path(program.model.path) from error.__cause__
     # A model, or a step of the user's, raises whatever it likes.
     except Exception as error:
-        raised = model_raised(error, model.path, 0, len(features[0]))
+        raised = model_raised(error, program.model.path, 0, len(features[0]))
         raise PredictFailedError(
             "predict() fails on the first rows",
-            path=model.path,
-            expected="; ".join(str(spec) for spec in model.signature.inputs),
+            path=program.model.path,
+            expected="; ".join(str(spec) for spec in program.feed.inputs),
             received=raised.received,
             hint="check with `plan` which columns feed which input",
         ) from error
 
 
-def _element(model: LoadedModel, features: Sequence[Array]) -> Any:
-    tf = tensorflow()
-    tensors = [
-        tf.convert_to_tensor(array, dtype=spec.dtype)
-        for array, spec in zip(features, model.signature.inputs, strict=True)
-    ]
-    return model.signature.pack(tensors)
-
-
 def _complaint(
-    model: LoadedModel, features: Sequence[Array], method: Method, truth: dict[str, Array]
+    program: Program, features: Sequence[Array], method: Method, truth: dict[str, Array]
 ) -> str | None:
     """Where a method differs from `predict()` on the same batch, in words; None if nowhere."""
     try:
-        outputs = call_step(model, method, _element(model, features))
+        outputs = call_step(program, method, program.element(features))
     # To raise is one way to disagree.
     except Exception as error:
         return f"it raises {type(error).__name__}"
@@ -192,24 +183,24 @@ def _complaint(
 
 
 def _refuse_dependent_rows(
-    model: LoadedModel, features: Sequence[Array], truth: dict[str, Array]
+    program: Program, features: Sequence[Array], truth: dict[str, Array]
 ) -> None:
     rows = len(features[0])
     part = rows // 2
     if part == 0:
         return
-    alone = _predict(model, [array[:part] for array in features])
-    tolerance = _OTHER_BATCH_16_BIT if _sixteen_bit(model) else _OTHER_BATCH
+    alone = _predict(program, [array[:part] for array in features])
+    tolerance = _OTHER_BATCH_16_BIT if _sixteen_bit(program) else _OTHER_BATCH
     for name, array in truth.items():
         other = alone.get(name)
         if other is not None and other.shape == array[:part].shape:
             wrong = ~_close(other, array[:part], tolerance)
             if wrong.mean() <= _FEW:
                 continue
-        _refuse_random(model, features, truth)
+        _refuse_random(program, features, truth)
         raise ModelError(
             "a row's prediction depends on the rows that share its batch",
-            path=model.path,
+            path=program.model.path,
             column=name,
             expected=f"the first {part} rows scored alone as among {rows}",
             received="other shapes"
@@ -219,13 +210,13 @@ def _refuse_dependent_rows(
         )
 
 
-def _refuse_random(model: LoadedModel, features: Sequence[Array], truth: dict[str, Array]) -> None:
-    again = _predict(model, features)
+def _refuse_random(program: Program, features: Sequence[Array], truth: dict[str, Array]) -> None:
+    again = _predict(program, features)
     for name, array in truth.items():
         if again[name].shape != array.shape or not _close(again[name], array, _SAME_BATCH).all():
             raise ModelError(
                 "predict() gives other values when it is called again on the same rows",
-                path=model.path,
+                path=program.model.path,
                 column=name,
                 expected="a model whose predictions are a function of its input",
                 hint="look for dropout or sampling that is active outside training",
@@ -244,17 +235,17 @@ def _close(one: Array, other: Array, tolerance: float) -> np.ndarray[Any, np.dty
     return np.asarray(near | same)
 
 
-def _sixteen_bit(model: LoadedModel) -> bool:
+def _sixteen_bit(program: Program) -> bool:
     return any(
         str(getattr(layer, "compute_dtype", "")).endswith("float16")
-        for layer in model.keras._flatten_layers()
+        for layer in program.model.keras._flatten_layers()
     )
 
 
-def _disagreement(model: LoadedModel, method: str, complaint: str) -> ModelError:
+def _disagreement(program: Program, method: str, complaint: str) -> ModelError:
     return ModelError(
         f"{method} does not give what predict() gives",
-        path=model.path,
+        path=program.model.path,
         expected="the same structure, shapes and values",
         received=complaint,
         hint="choose --method auto or --method predict_step",

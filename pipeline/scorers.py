@@ -17,14 +17,14 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pipeline.errors import ScoringError, ShardscoreError
-from pipeline.predictions import Array, PredictionSchema, flatten
 from pipeline.records import Batch, ScoredBatch
 from pipeline.stream import BatchStream
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
-    from pipeline.model import LoadedModel
+    from pipeline.predictions import Array, PredictionSchema
+    from pipeline.program import Program
     from pipeline.records import Method
 
 BATCHES_A_CALL = 16
@@ -56,40 +56,40 @@ class Scorer(Protocol):
         """
 
 
-def scorer_for(method: Method, model: LoadedModel, schema: PredictionSchema) -> Scorer:
+def scorer_for(method: Method, program: Program, schema: PredictionSchema) -> Scorer:
     """The scorer of a method."""
     if method == "predict":
-        return Predict(model, schema)
-    return Streaming(method, model, schema)
+        return Predict(program, schema)
+    return Streaming(method, program, schema)
 
 
-def call_step(model: LoadedModel, method: Method, tensors: Any) -> dict[str, Array]:
+def call_step(program: Program, method: Method, tensors: Any) -> dict[str, Array]:
     """Scores one batch by `predict_on_batch` or by the compiled step.
 
     Returns:
         Column → array, (rows, …).
     """
-    keras_model = model.keras
+    keras_model = program.model.keras
     if method == "predict_on_batch":
-        outputs = keras_model.predict_on_batch(_as_array_argument(model, tensors))
+        outputs = keras_model.predict_on_batch(_as_array_argument(program, tensors))
     else:
         keras_model.make_predict_function()
         outputs = _as_numpy(keras_model.predict_function([tensors]))
-    return flatten(outputs, model.signature.output_names)
+    return program.named(outputs)
 
 
-def call_predict(model: LoadedModel, dataset: Any) -> dict[str, Array]:
+def call_predict(program: Program, dataset: Any) -> dict[str, Array]:
     """Scores a dataset by `predict()`, which must not be empty."""
     with warnings.catch_warnings():
         # How many batches have a good row is known at the end alone; Keras finds that odd.
         warnings.filterwarnings("ignore", message="Your input ran out of data")
-        outputs = model.keras.predict(dataset, verbose=0)
-    return flatten(outputs, model.signature.output_names)
+        outputs = program.model.keras.predict(dataset, verbose=0)
+    return program.named(outputs)
 
 
-def _as_array_argument(model: LoadedModel, tensors: Any) -> Any:
+def _as_array_argument(program: Program, tensors: Any) -> Any:
     # A dataset's element wraps a list of inputs once; the method's argument is the bare list.
-    return tensors[0] if model.signature.structure == "list" else tensors
+    return tensors[0] if program.model.signature.structure == "list" else tensors
 
 
 def _as_numpy(outputs: Any) -> Any:
@@ -103,9 +103,9 @@ def _as_numpy(outputs: Any) -> Any:
 class Streaming:
     """`predict_on_batch()`, or the compiled `predict_step`: one batch in, one batch out."""
 
-    def __init__(self, method: Method, model: LoadedModel, schema: PredictionSchema) -> None:
+    def __init__(self, method: Method, program: Program, schema: PredictionSchema) -> None:
         self.method = method
-        self._model = model
+        self._program = program
         self._schema = schema
 
     def score(
@@ -115,7 +115,7 @@ class Streaming:
         *,
         together: bool,  # noqa: ARG002 - one batch is one call here
     ) -> Generator[ScoredBatch, None, None]:
-        with BatchStream(source, count, self._model.signature) as stream:
+        with BatchStream(source, count, self._program.feed) as stream:
             for batch, tensors in stream.scored_pairs():
                 yield ScoredBatch(batch, self._predictions(batch, tensors), ends_call=True)
 
@@ -123,7 +123,8 @@ class Streaming:
         if tensors is None:
             return self._schema.empty()
         try:
-            outputs = call_step(self._model, self.method, tensors)
+            outputs = call_step(self._program, self.method, tensors)
+            outputs = self._program.finish(outputs, batch.good_rows)
             return self._schema.to_arrow(list(outputs.values()), batch.good_rows)
         except ShardscoreError as error:
             raise error.with_path(batch.shard.path) from error.__cause__
@@ -137,8 +138,8 @@ class Predict:
 
     method: Method = "predict"
 
-    def __init__(self, model: LoadedModel, schema: PredictionSchema) -> None:
-        self._model = model
+    def __init__(self, program: Program, schema: PredictionSchema) -> None:
+        self._program = program
         self._schema = schema
 
     def score(
@@ -159,9 +160,9 @@ class Predict:
             for batch in leading:
                 yield ScoredBatch(batch, self._schema.empty(), ends_call=batch is leading[-1])
             return
-        with BatchStream(chain(leading, source), count, self._model.signature) as stream:
+        with BatchStream(chain(leading, source), count, self._program.feed) as stream:
             try:
-                outputs = list(call_predict(self._model, stream.dataset).values())
+                outputs = call_predict(self._program, stream.dataset)
             except Exception as error:
                 cause = stream.reading_error(error)
                 if cause is not error:
@@ -170,9 +171,9 @@ class Predict:
             batches = stream.all_batches()
         yield from self._split(batches, outputs)
 
-    def _split(self, batches: list[Batch], outputs: list[Array]) -> Iterator[ScoredBatch]:
+    def _split(self, batches: list[Batch], outputs: dict[str, Array]) -> Iterator[ScoredBatch]:
         expected = sum(batch.good_rows for batch in batches)
-        for array in outputs:
+        for array in outputs.values():
             if len(array) != expected:
                 raise ScoringError(
                     "predict() returned another number of rows than it was given",
@@ -183,8 +184,9 @@ class Predict:
         start = 0
         for batch in batches:
             stop = start + batch.good_rows
-            parts = [array[start:stop] for array in outputs]
-            predictions = self._schema.to_arrow(parts, batch.good_rows)
+            parts = {name: array[start:stop] for name, array in outputs.items()}
+            finished = self._program.finish(parts, batch.good_rows)
+            predictions = self._schema.to_arrow(list(finished.values()), batch.good_rows)
             yield ScoredBatch(batch, predictions, ends_call=batch is batches[-1])
             start = stop
 

@@ -18,8 +18,9 @@ from pipeline.runtime import tensorflow
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pipeline.feed import Feed
     from pipeline.records import Batch
-    from pipeline.signature import InputSpec, Signature
+    from pipeline.signature import InputSpec
 
 PREFETCH = 1
 """Batches read ahead of the one being scored: more cost memory and gain nothing."""
@@ -31,21 +32,21 @@ class BatchStream:
     Args:
         source: The batches; read from tf.data's thread.
         count: How many of them to take.
-        signature: The model's inputs.
+        feed: From their arrays to the model.
 
     Attributes:
         dataset: Yields, batch by batch, what the model takes; batches without a good row are
             passed over.
     """
 
-    def __init__(self, source: Iterator[Batch], count: int, signature: Signature) -> None:
+    def __init__(self, source: Iterator[Batch], count: int, feed: Feed) -> None:
         self._source = source
         self._waiting: deque[Batch] = deque()
         self._failure: BaseException | None = None
         self._lock = threading.Lock()
         self._number = next(_numbers)
         _open_streams[self._number] = self
-        self.dataset = _dataset(self._number, count, signature)
+        self.dataset = _dataset(self._number, count, feed)
 
     def __enter__(self) -> Self:
         return self
@@ -131,9 +132,9 @@ def _puller(inputs: tuple[InputSpec, ...]) -> Any:
     return tf.function(pull, input_signature=[tf.TensorSpec((), tf.int64)])
 
 
-def _dataset(number: int, count: int, signature: Signature) -> Any:
+def _dataset(number: int, count: int, feed: Feed) -> Any:
     tf = tensorflow()
-    pull = _puller(signature.inputs)
+    pull = _puller(feed.inputs)
 
     def has_rows(*tensors: Any) -> Any:
         return tf.shape(tensors[0])[0] > 0
@@ -141,7 +142,7 @@ def _dataset(number: int, count: int, signature: Signature) -> Any:
     # One crossing into Python a batch; a generator would cost three. The map is not parallel, so
     # calls are in order.
     dataset = tf.data.Dataset.from_tensors(tf.constant(number, tf.int64)).repeat(count).map(pull)
-    dataset = dataset.filter(has_rows).map(lambda *tensors: signature.pack(tensors))
+    dataset = dataset.filter(has_rows).map(lambda *tensors: feed.element(tensors))
     options = tf.data.Options()
     options.autotune.enabled = False
     return dataset.prefetch(PREFETCH).with_options(options)

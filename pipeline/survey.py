@@ -95,7 +95,7 @@ def survey(job: Job) -> Survey:
     """
     output = storage_at(job.output)
     model_sha256 = digest_model(job.model, job.model_sha256)
-    code_sha256 = digest_imports(job.imports)
+    code_sha256 = digest_imports(job.modules)
     record = ledger.read_record(output)
     if record is not None:
         ledger.refuse_mismatch(output, disagreements(job, model_sha256, code_sha256, record))

@@ -183,7 +183,7 @@ class UnitRunner:
 
         count = sum(shard.batches(size) for shard in shards) - -(-start // size)
         method = identity.small_method if small else identity.method
-        scorer = scorer_for(method, self._prepared.model, proof.schema)
+        scorer = scorer_for(method, self._prepared.program, proof.schema)
         # Closed in this order: the scorer stops reading ahead before its source is closed.
         with (
             closing(batches()) as source,

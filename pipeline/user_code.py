@@ -13,12 +13,13 @@ import importlib.util
 import sys
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+    from types import ModuleType
 
 
 def digest_imports(modules: Iterable[str]) -> str:
@@ -56,7 +57,24 @@ def _source_of(module: str) -> Path:
     return Path(spec.origin)
 
 
-def import_module(module: str) -> None:
+def load_hook(hook: str) -> Callable[..., Any]:
+    """The function that a job names as `module:function` or `path/to/file.py:function`.
+
+    Raises:
+        ModelError: The module cannot be imported, or has no such function.
+    """
+    module, _, name = hook.rpartition(":")
+    found = getattr(import_module(module), name, None)
+    if not callable(found):
+        raise ModelError(
+            f"the module {module!r} has no function {name!r}",
+            received=hook,
+            hint="a hook is named as module:function, or path/to/file.py:function",
+        )
+    return found  # type: ignore[no-any-return] # what getattr gives has no type
+
+
+def import_module(module: str) -> ModuleType:
     """Imports a module by its dotted name or the path of its file.
 
     Raises:
@@ -64,10 +82,9 @@ def import_module(module: str) -> None:
     """
     try:
         if module.endswith(".py"):
-            _import_file(Path(module).absolute())
-        else:
-            with _importing_from_here():
-                importlib.import_module(module)
+            return _import_file(Path(module).absolute())
+        with _importing_from_here():
+            return importlib.import_module(module)
     # The module is the user's: it may raise anything.
     except Exception as error:
         raise _import_failed(module, error) from error
@@ -81,16 +98,17 @@ def _import_failed(module: str, error: Exception) -> ModelError:
     )
 
 
-def _import_file(path: Path) -> None:
+def _import_file(path: Path) -> ModuleType:
     name = path.stem
     if getattr(sys.modules.get(name), "__file__", None) == str(path):
-        return
+        return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ImportError(f"{path} is not a Python module")
     loaded = importlib.util.module_from_spec(spec)
     sys.modules[name] = loaded
     spec.loader.exec_module(loaded)
+    return loaded
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from pipeline.job import Job
 from pipeline.model import load
 from pipeline.predictions import schema_of
 from pipeline.probe import probe, without_rows
+from pipeline.program import Program
 from pipeline.progress import observer_for
 from pipeline.run import score
 from pipeline.stop import Stop
@@ -65,7 +66,7 @@ def saved(tmp_path: Path, *layers: Any) -> Any:
 
 
 def test_a_plain_model_streams_by_predict_on_batch(tmp_path: Path) -> None:
-    proof = probe(saved(tmp_path, keras.layers.Dense(2)), [ROWS], "auto")
+    proof = probe(Program.plain(saved(tmp_path, keras.layers.Dense(2))), [ROWS], "auto")
     assert proof.method == "predict_on_batch"
     assert proof.schema.described() == {"prediction": "fixed_size_list<item: float>[2]"}
 
@@ -85,10 +86,10 @@ def test_a_model_without_a_prediction_of_its_own_for_each_row_is_refused(
 ) -> None:
     model = saved(tmp_path, layer)
     if said is None:
-        assert probe(model, [ROWS], "auto").method == "predict_on_batch"
+        assert probe(Program.plain(model), [ROWS], "auto").method == "predict_on_batch"
         return
     with pytest.raises(ModelError, match=said):
-        probe(model, [ROWS], "auto")
+        probe(Program.plain(model), [ROWS], "auto")
 
 
 def test_a_layer_that_keeps_state_between_batches_is_refused(tmp_path: Path) -> None:
@@ -102,7 +103,7 @@ def test_a_layer_that_keeps_state_between_batches_is_refused(tmp_path: Path) -> 
 
 def test_dropout_is_inactive_and_does_no_harm(tmp_path: Path) -> None:
     model = saved(tmp_path, keras.layers.Dropout(0.5), keras.layers.Dense(2))
-    assert probe(model, [ROWS], "auto").method == "predict_on_batch"
+    assert probe(Program.plain(model), [ROWS], "auto").method == "predict_on_batch"
 
 
 def test_a_model_that_raises_is_refused_with_what_it_was_fed(tmp_path: Path) -> None:
@@ -110,7 +111,7 @@ def test_a_model_that_raises_is_refused_with_what_it_was_fed(tmp_path: Path) -> 
     model(ROWS)
     model.save(tmp_path / "model.keras")
     with pytest.raises(ModelError) as raised:
-        probe(load(str(tmp_path / "model.keras")), [ROWS], "auto")
+        probe(Program.plain(load(str(tmp_path / "model.keras"))), [ROWS], "auto")
     assert "out of order" in str(raised.value)
     assert "float32 (n, 4)" in str(raised.value)
 
@@ -142,7 +143,7 @@ def test_whether_strings_are_text_is_decided_once(tmp_path: Path) -> None:
 
 
 def test_one_row_is_enough_to_prove_the_methods(tmp_path: Path) -> None:
-    assert probe(saved(tmp_path, keras.layers.Dense(2)), [ROWS[:1]], "auto").method
+    assert probe(Program.plain(saved(tmp_path, keras.layers.Dense(2))), [ROWS[:1]], "auto").method
 
 
 def test_without_any_row_the_types_are_learnt_all_the_same(tmp_path: Path) -> None:
@@ -154,7 +155,7 @@ def test_without_any_row_the_types_are_learnt_all_the_same(tmp_path: Path) -> No
         (needs_a_row, "fixed_size_list<item: float>[4]"),
     ):
         model.save(tmp_path / "model.keras")
-        proof = without_rows(load(str(tmp_path / "model.keras")), "auto")
+        proof = without_rows(Program.plain(load(str(tmp_path / "model.keras"))), "auto")
         assert proof.schema.described() == {"prediction": kind}
         assert proof.method == "predict_step"
 

@@ -30,6 +30,7 @@ from pipeline import prepare, segments
 from pipeline.model import LoadedModel, digest_model
 from pipeline.predictions import PredictionSchema, schema_of
 from pipeline.probe import Proof
+from pipeline.program import Program
 from pipeline.records import Batch, ScoredBatch
 from pipeline.signature import InputSpec, Signature
 
@@ -54,7 +55,7 @@ def load(path: str, imports: Sequence[str] = (), expected: str | None = None) ->
     return LoadedModel(None, SIGNATURE, digest_model(path, expected), path)
 
 
-def probe(_model: LoadedModel, features: Sequence[np.ndarray[Any, Any]], *_rest: object) -> Proof:
+def probe(_program: Program, features: Sequence[np.ndarray[Any, Any]], *_rest: object) -> Proof:
     schema = schema_of(predicted(*features))
     return Proof("predict_on_batch", schema, "arithmetic needs no proof")
 
@@ -90,7 +91,7 @@ def install(put: Callable[[object, str, Any], None] = setattr) -> None:
 
     put(prepare, "load", load)
     put(prepare, "probe", probe)
-    put(unit, "scorer_for", lambda _method, _model, schema: Arithmetic(schema))
+    put(unit, "scorer_for", lambda _method, _program, schema: Arithmetic(schema))
     if rows := os.environ.get("GROUP_ROWS"):
         put(segments, "row_group_rows", lambda _schema: int(rows))
 

@@ -58,13 +58,32 @@ def test_each_value_of_the_file_reaches_the_job(from_toml: FromToml) -> None:
         + 'imports = ["my.layers"]\nkeep = "none"\nbatch_size = "auto"\nsmall_shard_rows = 0\n'
         + "follow_links = true\n"
         + "rescore_changed = true\ncheckpoint_every = 1.5\nshard_index = 0\nshard_count = 2\n"
+        + 'time_unit = "ms"\nallow_lossy = ["a*"]\n'
+        + 'preprocess = "h:before"\npostprocess = "h:after"\n'
+        + 'labels = ["no", "yes"]\ntop_k = 1\nlabel_output = "y"\nmax_bad_rows = "1.5%"\n'
+        + 'nonfinite = "bad"\n'
         + 'method = "predict_step"\non_bad_row = "null"\n[inputs]\nx = ["a", "b*"]\ny = "c"\n'
+        + "[inputs.z]\nlength = 5\n"
     )
-    assert made.model_dump(exclude={"model", "input", "output", "features"}) == {
+    left_out = {"model", "input", "output", "features", "inputs"}
+    assert {name: table.said for name, table in made.inputs.items()} == {
+        "x": {},
+        "y": {},
+        "z": {"length": 5},
+    }
+    assert made.model_dump(exclude=left_out) == {
         "model_sha256": "a" * 64,
         "imports": ("my.layers",),
-        "inputs": {"x": ("a", "b*"), "y": ("c",)},
         "keep": ("none",),
+        "time_unit": "ms",
+        "allow_lossy": ("a*",),
+        "preprocess": "h:before",
+        "postprocess": "h:after",
+        "labels": ("no", "yes"),
+        "top_k": 1,
+        "label_output": "y",
+        "max_bad_rows": "1.5%",
+        "nonfinite": "bad",
         "batch_size": "auto",
         "small_shard_rows": 0,
         "method": "predict_step",
