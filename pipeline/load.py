@@ -7,6 +7,7 @@ caller's affair.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -16,7 +17,14 @@ import pyarrow as pa
 from pipeline import ledger, report
 from pipeline.by_position import Piece, Reader, nulls
 from pipeline.discover import discover
-from pipeline.errors import ContractError, IncompleteError, NoInputError, UsageError, shortened
+from pipeline.errors import (
+    ContractError,
+    IncompleteError,
+    NoInputError,
+    OutputMismatchError,
+    UsageError,
+    shortened,
+)
 from pipeline.frames import frame_of
 from pipeline.preview import status
 from pipeline.published import in_threads
@@ -110,11 +118,11 @@ def load_predictions(
     storage = storage_at(str(output))
     names = sorted(ledger.published(storage))
     _refuse_unfinished(storage, names, incomplete_ok=incomplete_ok)
-    record = ledger.read_record(storage)
+    identity = _identity(storage, names, joining=inputs is not False or bad_rows)
     reader = Reader(
         output=storage,
-        fingerprint=record.identity.fingerprint if record else "",
-        predictions=frozenset(record.identity.predictions) if record else frozenset(),
+        fingerprint=identity.fingerprint,
+        predictions=identity.predictions,
         sources=_sources(storage, inputs, names) if names else None,
         columns=None if columns is None else tuple(columns),
         numbered=positions,
@@ -207,6 +215,33 @@ def _refuse_unfinished(storage: Storage, names: Sequence[str], *, incomplete_ok:
         + ("" if told["success"] else ", no _SUCCESS"),
         hint="`status` says what is left and `score` does it; incomplete_ok=True loads the rest",
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Identity:
+    """Whose an output is: the job's fingerprint, and the names of the model's columns."""
+
+    fingerprint: str = ""
+    predictions: frozenset[str] = frozenset()
+
+
+def _identity(output: Storage, names: Sequence[str], *, joining: bool) -> _Identity:
+    """What run.json says, or where it is lost the first file, which does not tell columns apart.
+
+    Raises:
+        OutputMismatchError: There is no run.json, and it is needed.
+    """
+    record = ledger.read_record(output)
+    if record is not None:
+        return _Identity(record.identity.fingerprint, frozenset(record.identity.predictions))
+    if joining and names:
+        raise OutputMismatchError(
+            "which columns are predictions is not known, since run.json is lost",
+            path=f"{output.url}/{ledger.RUN}",
+            hint="run the same `score` again, which makes it anew; or load the output alone",
+        )
+    notes = ledger.notes(output, names[:1]).values()
+    return _Identity(next((note.fingerprint for note in notes if note), ""))
 
 
 def _sources(
