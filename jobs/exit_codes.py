@@ -44,6 +44,7 @@ _BY_ERROR: tuple[tuple[type[errors.ShardscoreError], ExitCode], ...] = (
     (errors.DataError, ExitCode.DATA),
     (errors.NoInputError, ExitCode.NO_INPUT),
     (errors.OutputMismatchError, ExitCode.OTHER_JOB),
+    (errors.IncompleteError, ExitCode.STOPPED),
     (errors.BusyError, ExitCode.STOPPED),
     (errors.StorageError, ExitCode.STORAGE),
     (errors.ConfigError, ExitCode.CONFIG),

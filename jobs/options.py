@@ -181,6 +181,24 @@ Postprocess = Annotated[
         help="Function from a batch's outputs, by name, to those that are written.",
     ),
 ]
+Labels = Annotated[
+    str | None,
+    typer.Option(
+        envvar="SHARDSCORE_LABELS",
+        show_envvar=False,
+        metavar="FILE",
+        help="File with the names of a classifier's classes, in order, one a line.",
+    ),
+]
+LabelOutput = Annotated[
+    str | None,
+    typer.Option(
+        envvar="SHARDSCORE_LABEL_OUTPUT",
+        show_envvar=False,
+        metavar="NAME",
+        help="The output that --labels and --top-k are about, where several could be meant.",
+    ),
+]
 TopK = Annotated[
     int | None,
     typer.Option(

@@ -15,11 +15,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from pipeline.classes import read_labels
 from pipeline.errors import ConfigError, ShardscoreError, UsageError
 from pipeline.job import Job
 from pipeline.storage.locate import has_scheme
 
-_PATHS = ("model", "input", "output")
+_PATHS = ("model", "input", "output", "labels")
 _HOOKS = ("preprocess", "postprocess")
 
 
@@ -38,6 +39,9 @@ def job_from(given: dict[str, Any], config: Path | None) -> Job:
     chosen = {name: value for name, value in given.items() if value is not None}
     if "features" in chosen:  # the two ways to name columns exclude each other
         stored.pop("inputs", None)
+    for values in (stored, chosen):
+        if isinstance(values.get("labels"), str):  # a file of them, where a list would say them
+            values["labels"] = read_labels(values["labels"])
     try:
         return Job.model_validate({**stored, **chosen})
     except ValidationError as error:
@@ -75,7 +79,7 @@ def _read(config: Path) -> dict[str, Any]:
             hint="the shards are named by input",
         )
     for name in _PATHS:
-        if name in values:
+        if name in values and not (name == "labels" and isinstance(values[name], list)):
             values[name] = _beside(config, values[name], may_be_glob=name == "input")
     modules = values.get("imports")
     if isinstance(modules, str):

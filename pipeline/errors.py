@@ -16,6 +16,7 @@
     │   ├── VersionChangedError   an opened object is no longer the one that was opened
     │   ├── UnavailableError      no answer, or "try later"; what was asked may have been done
     │   └── CheckpointError       a checkpoint is damaged or gone; the shard begins again
+    ├── IncompleteError       an output is asked for whole, and has work left
     ├── BusyError             another run is at work on the output
     ├── StoppedError          asked to stop; there is work left
     └── ConfigError           the job's configuration is wrong
@@ -191,6 +192,10 @@ class UnavailableError(StorageError):
 
 class CheckpointError(StorageError):
     """A checkpoint that is needed is damaged or gone. The shard begins again in the next run."""
+
+
+class IncompleteError(ShardscoreError):
+    """An output has work left, and is asked for as a whole."""
 
 
 class BusyError(ShardscoreError):

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from pipeline.errors import (
     AlreadyExistsError,
-    CorruptShardError,
+    DataError,
     NotFoundError,
     OutputMismatchError,
 )
@@ -101,7 +101,7 @@ def notes(output: Storage, names: Iterable[str]) -> dict[str, Provenance | None]
 def _note(output: Storage, name: str) -> Provenance | None:
     try:
         metadata, _ = read_footer(output, name)
-    except CorruptShardError:
+    except DataError:
         return None
     return Provenance.of(metadata)
 

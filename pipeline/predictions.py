@@ -1,14 +1,18 @@
 """From what a model returns to Arrow columns, checked.
 
 Owns the shape of the output: which prediction columns there are, of which types
-(`PredictionSchema`), and the conversion of each batch's outputs (`to_arrow`). A model's outputs
-may be one array, a dict, or a list or tuple; nested ones get dotted names. Each array's first
-dimension is the rows. (n,) and (n, 1) become scalars, (n, k) a fixed-size list, and higher ranks
-the fixed-shape-tensor extension type.
+(`PredictionSchema`), and the conversion of each batch's outputs (`to_arrow`). How nested outputs
+become named arrays is `pipeline.outputs`'s.
+
+Each array's first dimension is the rows. (n,) and (n, 1) become scalars, (n, k) a fixed-size list,
+and higher ranks the fixed-shape-tensor extension type; strings, which that type does not take,
+become lists of lists. Types are kept. bfloat16, which Parquet has not, is stored as float32: each
+of its values is one of float32's, and the field's metadata says what it was.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,19 +20,23 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.errors import ContractError, ModelError, ScoringError
+from pipeline.outputs import Array, flatten
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-Array = np.ndarray[Any, Any]
+__all__ = ["DTYPE_KEY", "Array", "Output", "PredictionSchema", "flatten", "schema_of"]
 
-SINGLE = "prediction"
-"""Name of the column of a model whose one output has no name of its own."""
+DTYPE_KEY = b"shardscore.dtype"
+"""Key of a field's metadata: the type of a prediction that is stored as a wider one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """One prediction column: its name, the shape of one row, its numpy dtype and Arrow type."""
+    """One prediction column: its name, the shape of one row, its numpy dtype and Arrow type.
+
+    The dtype is the model's; the Arrow type is float32's where that is bfloat16.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -40,6 +48,17 @@ class Output:
         """Bytes of one row, strings taken at the weight of a pointer."""
         return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
 
+    @property
+    def field(self) -> pa.Field:
+        """The Arrow field. Each can be null, as `--on-bad-row null` needs: one type is simpler."""
+        told = {DTYPE_KEY: self.dtype.name.encode()} if _is_bfloat16(self.dtype) else None
+        return pa.field(self.name, self.type, metadata=told)
+
+    @property
+    def described(self) -> str:
+        """The type as text; two outputs that are stored alike and are not alike differ in it."""
+        return f"{self.type} of bfloat16" if _is_bfloat16(self.dtype) else str(self.type)
+
 
 @dataclass(frozen=True, slots=True)
 class PredictionSchema:
@@ -49,8 +68,8 @@ class PredictionSchema:
 
     @property
     def fields(self) -> list[pa.Field]:
-        """Arrow fields. All can be null: `--on-bad-row null` needs it, and one type is simpler."""
-        return [pa.field(output.name, output.type) for output in self.outputs]
+        """The Arrow fields of the columns, in order."""
+        return [output.field for output in self.outputs]
 
     @property
     def row_bytes(self) -> int:
@@ -58,8 +77,8 @@ class PredictionSchema:
         return sum(output.row_bytes for output in self.outputs)
 
     def described(self) -> dict[str, str]:
-        """Column → Arrow type, as text, for the job's identity."""
-        return {output.name: str(output.type) for output in self.outputs}
+        """Column → type, as text, for the job's identity."""
+        return {output.name: output.described for output in self.outputs}
 
     def to_arrow(self, arrays: Sequence[Array], rows: int) -> tuple[pa.Array, ...]:
         """Converts one batch's outputs.
@@ -99,57 +118,6 @@ class PredictionSchema:
                 )
 
 
-def flatten(outputs: Any, output_names: Sequence[str]) -> dict[str, Array]:
-    """A model's outputs as one flat mapping of column name → array.
-
-    Args:
-        outputs: As Keras returned them: an array, or dicts, lists and tuples of arrays.
-        output_names: The model's own names of its outputs, for a list or tuple of that length.
-
-    Raises:
-        ModelError: Something in there is no array, or two outputs have one name.
-    """
-    flat: dict[str, Array] = {}
-
-    def put(name: str, value: Any) -> None:
-        if isinstance(value, dict):
-            for key, inner in value.items():
-                put(f"{name}.{key}" if name else str(key), inner)
-        elif isinstance(value, (list, tuple)):
-            top = not name and len(output_names) == len(value)
-            for i, inner in enumerate(value):
-                label = output_names[i] if top else str(i)
-                put(f"{name}.{label}" if name else _sequence_name(label, top), inner)
-        else:
-            _put_array(flat, name or SINGLE, value)
-
-    put("", outputs)
-    if not flat:
-        raise ModelError("the model returned no output", received=repr(outputs))
-    return flat
-
-
-def _sequence_name(label: str, named: bool) -> str:
-    return label if named else f"{SINGLE}_{label}"
-
-
-def _put_array(flat: dict[str, Array], name: str, value: Any) -> None:
-    if not hasattr(value, "shape") or not hasattr(value, "dtype") or hasattr(value, "row_splits"):
-        raise ModelError(
-            "the model returned something that is no dense array",
-            column=name,
-            expected="an array whose first dimension is the rows",
-            received=type(value).__name__,
-        )
-    if name in flat:
-        raise ModelError(
-            "two outputs of the model have one name",
-            column=name,
-            hint="give the output layers different names, or return a dict",
-        )
-    flat[name] = np.asarray(value)
-
-
 def schema_of(
     outputs: dict[str, Array], recorded: Mapping[str, str] | None = None
 ) -> PredictionSchema:
@@ -187,41 +155,63 @@ def schema_of(
 def _arrow_type(
     name: str, array: Array, shape: tuple[int, ...], recorded: str | None
 ) -> pa.DataType:
-    if array.dtype == object:
-        text = _is_text(array) if recorded is None else "binary" not in recorded
-        value = pa.string() if text else pa.binary()
-    else:
-        try:
-            value = pa.from_numpy_dtype(array.dtype)
-        except (pa.ArrowNotImplementedError, TypeError) as error:
-            raise ModelError(
-                "an output of the model has a type that cannot be written",
-                column=name,
-                expected="a float, an integer, a bool or a string",
-                received=str(array.dtype),
-                hint="cast it in the model, for instance to float32",
-            ) from error
+    strings = array.dtype == object
+    value = _string_type(name, array, recorded) if strings else _number_type(name, array.dtype)
     if shape in {(), (1,)}:
         return value
-    if len(shape) == 1:
-        return pa.list_(value, shape[0])
-    if value in {pa.string(), pa.binary()}:
-        raise ModelError(
-            "an output of strings has more than two dimensions",
-            column=name,
-            received=f"shape {array.shape}",
-        )
-    return pa.fixed_shape_tensor(value, shape)
+    if len(shape) > 1 and not strings:
+        return pa.fixed_shape_tensor(value, shape)
+    for width in reversed(shape):
+        value = pa.list_(value, width)
+    return value
 
 
-def _is_text(array: Array) -> bool:
+def _number_type(name: str, dtype: np.dtype[Any]) -> pa.DataType:
+    if _is_bfloat16(dtype):
+        return pa.float32()
+    if dtype.kind in "fiub":
+        with suppress(pa.ArrowNotImplementedError):
+            return pa.from_numpy_dtype(dtype)
+    raise ModelError(
+        "an output of the model has a type that cannot be written",
+        column=name,
+        expected="a float, an integer, a bool or a string",
+        received=str(dtype),
+        hint="return its real and imaginary parts as two outputs"
+        if dtype.kind == "c"
+        else "cast it in the model, for instance to float32",
+    )
+
+
+def _string_type(name: str, array: Array, recorded: str | None) -> pa.DataType:
+    text = True
     for value in array.flat:
         if isinstance(value, bytes):
-            try:
-                value.decode()
-            except UnicodeDecodeError:
-                return False
+            text = text and _decodes(value)
+        elif value is not None and not isinstance(value, str):
+            raise ModelError(
+                "an output of the model holds objects that cannot be written",
+                column=name,
+                expected="strings",
+                received=type(value).__name__,
+                hint="return an array of numbers, of bools or of strings",
+            )
+    if recorded is not None:
+        text = "binary" not in recorded
+    return pa.string() if text else pa.binary()
+
+
+def _decodes(value: bytes) -> bool:
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return False
     return True
+
+
+def _is_bfloat16(dtype: np.dtype[Any]) -> bool:
+    # By its name: the package that brings the type is TensorFlow's, and may not be loaded.
+    return dtype.name == "bfloat16"
 
 
 def _column(output: Output, array: Array, rows: int) -> pa.Array:
@@ -234,9 +224,11 @@ def _column(output: Output, array: Array, rows: int) -> pa.Array:
             hint="each output needs one entry a row, of one shape for all batches",
         )
     flat = np.ascontiguousarray(array).reshape(-1)
+    if _is_bfloat16(flat.dtype):
+        flat = flat.astype(np.float32)
     try:
         return _stored(output, flat)
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise ScoringError(
             f"the model's output {output.name!r} does not fit its column",
             column=output.name,
@@ -247,13 +239,17 @@ def _column(output: Output, array: Array, rows: int) -> pa.Array:
 
 
 def _stored(output: Output, flat: Array) -> pa.Array:
-    if isinstance(output.type, pa.FixedShapeTensorType):
-        values = pa.array(flat, type=output.type.value_type)
+    kind = output.type
+    if isinstance(kind, pa.FixedShapeTensorType):
+        values = pa.array(flat, type=kind.value_type)
         width = int(np.prod(output.shape))
         return pa.ExtensionArray.from_storage(
-            output.type, pa.FixedSizeListArray.from_arrays(values, width)
+            kind, pa.FixedSizeListArray.from_arrays(values, width)
         )
-    if output.shape in {(), (1,)}:
-        return pa.array(flat, type=output.type)
-    values = pa.array(flat, type=output.type.value_type)
-    return pa.FixedSizeListArray.from_arrays(values, output.shape[0])
+    widths = () if output.shape == (1,) else output.shape
+    for _ in widths:
+        kind = kind.value_type
+    values = pa.array(flat, type=kind)
+    for width in reversed(widths):
+        values = pa.FixedSizeListArray.from_arrays(values, width)
+    return values

@@ -1,6 +1,6 @@
 """What is shown while a run goes on: a live bar on a terminal, steady lines elsewhere.
 
-Owns the `Observer` protocol, by which a run tells where it is, and its three forms. Rows are the
+Owns the `Observer` protocol, by which a run tells where it is, and its forms. Rows are the
 unit of progress: footers say exactly how many there are, so the time left is rows left over rows
 a second.
 """
@@ -50,6 +50,25 @@ def observer_for(log_format: str, *, quiet: bool, stream: TextIO | None = None) 
     if quiet or log_format == "text" or not out.isatty():
         return Lines(out, as_json=False, quiet=quiet)
     return Bar(out)
+
+
+class Silent:
+    """Shows nothing: for callers of the library, who have the report."""
+
+    def event(self, name: str, text: str, **facts: Any) -> None:
+        pass
+
+    def begin(self, *, rows: int, shards: int) -> None:
+        pass
+
+    def advance(self, rows: int) -> None:
+        pass
+
+    def shard(self, outcome: Outcome) -> None:
+        pass
+
+    def end(self) -> None:
+        pass
 
 
 class Lines:

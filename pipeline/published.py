@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
-from pipeline.errors import CorruptShardError
+from pipeline.errors import DataError
 from pipeline.footer import Provenance, read_footer
 from pipeline.storage.base import is_hidden
 
@@ -118,7 +118,7 @@ def facts_of(output: Storage, info: ObjectInfo) -> FileFacts:
     """
     try:
         metadata, digest = read_footer(output, info.name)
-    except CorruptShardError as error:
+    except DataError as error:  # also what Arrow cannot read is damage: we wrote it
         damage = error.received or error.message
         return FileFacts(info.name, info.size, info.mtime_ns, damage=damage)
     note = Provenance.of(metadata)

@@ -22,7 +22,9 @@ from pipeline import checkpoints, manifest
 from pipeline.errors import BusyError, ShardscoreError, StorageError
 from pipeline.ledger import freeze_plan
 from pipeline.plan import listing, plan_id
+from pipeline.progress import Silent
 from pipeline.run_state import Run
+from pipeline.stop import Stop
 from pipeline.survey import Survey, survey
 
 if TYPE_CHECKING:
@@ -30,16 +32,21 @@ if TYPE_CHECKING:
     from pipeline.prepare import Prepared
     from pipeline.progress import Observer
     from pipeline.records import RunReport
-    from pipeline.stop import Stop
 
 
-def score(job: Job, observer: Observer, stop: Stop, *, fail_fast: bool = False) -> RunReport:
+def score(
+    job: Job,
+    observer: Observer | None = None,
+    stop: Stop | None = None,
+    *,
+    fail_fast: bool = False,
+) -> RunReport:
     """Scores what is not scored yet.
 
     Args:
         job: What to score with what.
-        observer: Is told how it goes.
-        stop: May ask the run to stop, between batches.
+        observer: Is told how it goes; None: nobody is.
+        stop: May ask the run to stop, between batches; None: nothing does.
         fail_fast: Whether the first shard that fails ends the run.
 
     Returns:
@@ -49,6 +56,7 @@ def score(job: Job, observer: Observer, stop: Stop, *, fail_fast: bool = False) 
     Raises:
         ShardscoreError: What kept the run from beginning.
     """
+    observer, stop = observer or Silent(), stop or Stop()
     surveyed = survey(job)
     with ExitStack() as claims:
         if surveyed.idle:

@@ -8,6 +8,10 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
+
+from pipeline.errors import ModelError
+from pipeline.outputs import flatten
 
 X = np.zeros((5, 2), "float32")
 
@@ -78,3 +82,27 @@ def test_an_unknown_dict_key_moves_the_inputs_in_silence() -> None:
     moved = model.predict({"a": nine, "b": one, "c": two}, verbose=0)
     assert right == -1
     assert moved != -1
+
+
+@pytest.mark.parametrize(
+    ("make", "received", "call"),
+    [
+        (lambda x: tf.RaggedTensor.from_tensor(x, padding=0.0), "RaggedTensor", "to_tensor()"),
+        (tf.sparse.from_dense, "SparseTensor", "to_dense()"),
+    ],
+)
+def test_predict_returns_ragged_and_sparse_tensors_as_they_are_and_they_are_refused(
+    make: Any, received: str, call: str
+) -> None:
+    """pipeline.outputs"""
+
+    class Model(keras.Model):
+        def call(self, x: Any) -> Any:
+            return make(x)
+
+    rows = np.array([[1, 2, 0], [0, 0, 5]], np.float32)
+    for outputs in (Model().predict(rows, verbose=0), Model().predict_on_batch(rows)):
+        with pytest.raises(ModelError, match="no dense array") as caught:
+            flatten(outputs, ())
+        assert caught.value.received == received
+        assert call in (caught.value.hint or "")

@@ -74,14 +74,16 @@ def note_for(source: Shard, bad: int = 0) -> Provenance:
 
 def scored(table: pa.Table, bad: Collection[int] = ()) -> pa.Table:
     """What a model that doubles x would have published."""
-    good = table.filter(pa.array([i not in bad for i in range(len(table))]))
+    good = table.filter(pa.array([i not in bad for i in range(len(table))], pa.bool_()))
     doubled = pa.array([2 * x.as_py() for x in good["x"]], pa.float32())
     return good.drop_columns(["x"]).append_column("prediction", doubled)
 
 
 def letters(table: pa.Table, bad: Collection[int]) -> pa.Table:
     left = table.take(pa.array(sorted(bad), pa.int64()))
-    return left.append_column("quarantine_row", pa.array(sorted(bad), pa.int64()))
+    left = left.append_column("quarantine_row", pa.array(sorted(bad), pa.int64()))
+    left = left.append_column("quarantine_column", pa.array(["x"] * len(left), pa.string()))
+    return left.append_column("quarantine_reason", pa.array([f"bad {row}" for row in sorted(bad)]))
 
 
 @dataclass(frozen=True)

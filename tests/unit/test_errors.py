@@ -39,6 +39,7 @@ CODES = {
     errors.VersionChangedError: 74,
     errors.UnavailableError: 74,
     errors.CheckpointError: 74,
+    errors.IncompleteError: 75,
     errors.BusyError: 75,
     errors.StoppedError: 75,
     errors.ConfigError: 78,

@@ -120,3 +120,13 @@ def test_a_column_that_is_missing_names_the_file(tmp_path: Path) -> None:
     with pytest.raises(CorruptShardError, match="no column 'd'") as caught:
         compare(tmp_path, table, table.select(["c"]))
     assert caught.value.path == str(tmp_path / "out/a.parquet")
+
+
+def test_a_prediction_whose_dotted_name_begins_with_a_kept_column_is_no_difference(
+    tmp_path: Path,
+) -> None:
+    table = pa.table({"box": [1, 2, 3]})
+    published = table.append_column("box.score", pa.array([0.1, 0.2, 0.3]))
+    assert compare(tmp_path, table, published) is None
+    moved = compare(tmp_path, table, published.take([0, 2, 1]))
+    assert moved == Difference(1, "box", "2", "3")

@@ -274,3 +274,11 @@ def test_a_missing_option_is_a_usage_error_that_tells_both_places(
     assert "TOML" in (caught.value.hint or "")
     with pytest.raises(UsageError, match="is missing"):
         job_from({}, None)
+
+
+def test_labels_may_be_a_file_beside_the_configuration(tmp_path: Path) -> None:
+    (tmp_path / "labels.txt").write_text("no\nyes\n")
+    config = tmp_path / "job.toml"
+    config.write_text(MINIMAL + 'labels = "labels.txt"\n')
+    assert job_from({}, config).labels == ("no", "yes")
+    assert job_from({"labels": str(tmp_path / "labels.txt")}, config).labels == ("no", "yes")
