@@ -26,6 +26,9 @@ _STRING_BYTES = 16
 _WIDTHS = {"string": _STRING_BYTES, "bfloat16": 2}
 """Bytes of the types that numpy has no name for. What is in neither is taken for 8."""
 
+_NARROW = ("float8", "float6", "float4", "int4", "uint4", "int2", "uint2")
+"""Types of a byte at most, to which numpy's names depend on what else has been imported."""
+
 
 @dataclass(frozen=True, slots=True)
 class InputSpec:
@@ -60,6 +63,8 @@ class InputSpec:
 def _width(dtype: str) -> int:
     import numpy as np
 
+    if dtype.startswith(_NARROW):
+        return 1
     try:
         return _WIDTHS.get(dtype) or np.dtype(dtype).itemsize
     except TypeError:

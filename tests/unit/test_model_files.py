@@ -221,7 +221,14 @@ def test_arrays_are_packed_as_the_model_is_nested() -> None:
 
 @pytest.mark.parametrize(
     ("dtype", "width"),
-    [("bfloat16", 2), ("complex64", 8), ("string", 16), ("bool", 1), ("float8_e4m3fn", 8)],
+    [
+        ("bfloat16", 2),
+        ("complex64", 8),
+        ("string", 16),
+        ("bool", 1),
+        ("float8_e4m3fn", 1),
+        ("resource", 8),
+    ],
 )
 def test_each_type_has_a_width(dtype: str, width: int) -> None:
     assert InputSpec("x", (3, None), dtype).row_bytes == 3 * width
