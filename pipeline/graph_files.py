@@ -38,7 +38,9 @@ def refuse_other_files(meta_graph: Any, path: str) -> None:
     for asset in assets:
         name = PurePosixPath(asset.filename)
         if name.is_absolute() or ".." in name.parts:
-            raise _refusal(path, f"the asset {asset.filename}", "its name leads out of the folder")
+            raise _refusal(
+                path, f"the asset {asset.filename!r}", "its name leads out of the folder"
+            )
     origins = _Origins(meta_graph, {_node(asset.tensor_info.name) for asset in assets})
     for function, node in origins.all_nodes():
         if node.op in _READS and not origins.is_asset(function, _data(node)[_FILENAME], ()):

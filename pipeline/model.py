@@ -152,7 +152,7 @@ def _load_error(path: str, error: Exception, unknown: Part | None, version: str)
             "the model needs a class that is not registered",
             path=path,
             expected="layers of Keras, and classes registered by --import",
-            received=first if unknown is None else str(unknown),
+            received=first.partition(". Please ensure")[0] if unknown is None else str(unknown),
             hint="name the module that registers it (@keras.saving.register_keras_serializable) "
             "with --import MODULE or --import FILE.py",
         )
