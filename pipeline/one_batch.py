@@ -166,8 +166,12 @@ class BatchScorer:
         """What the model is to be given for arrays, made by a graph as it is in the stream."""
         feed = self._program.feed
         if self._compiled is None:
-            self._compiled = tensorflow().function(
-                lambda *tensors: feed.element(tensors), reduce_retracing=True
+            tf = tensorflow()
+            self._compiled = tf.function(
+                lambda *tensors: feed.element(tensors),
+                input_signature=[
+                    tf.TensorSpec((None, *spec.shape), spec.dtype) for spec in feed.inputs
+                ],
             )
         return self._compiled(*feed.tensors(arrays))
 

@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
     from pipeline.prepare import Prepared
-    from pipeline.records import Batch, ScoredBatch, Shard
+    from pipeline.records import Batch, Method, ScoredBatch, Shard
     from pipeline.run_state import Run
+    from pipeline.scorers import Scorer
     from pipeline.stop import Stop
     from pipeline.survey import Survey
 
@@ -55,6 +56,7 @@ class UnitRunner:
         self._stop = stop
         self._versions = versions()
         identity = prepared.identity
+        self._scorers: dict[Method, Scorer] = {}
         self._rules = Rules(
             fail_on_bad=identity.on_bad_row == "fail",
             finite=identity.nonfinite == "bad",
@@ -190,7 +192,10 @@ class UnitRunner:
 
         count = sum(shard.batches(size) for shard in shards) - -(-start // size)
         method = identity.small_method if small else identity.method
-        scorer = scorer_for(method, self._prepared.program, proof.schema, self._rules)
+        if method not in self._scorers:
+            program = self._prepared.program
+            self._scorers[method] = scorer_for(method, program, proof.schema, self._rules)
+        scorer = self._scorers[method]
         # Closed in this order: the scorer stops reading ahead before its source is closed.
         with (
             closing(batches()) as source,
