@@ -128,10 +128,7 @@ def test_a_resume_with_bad_shards_alone_ends_as_the_run_before_it(
     for _ in range(2):
         done = score(model=embedding, input=tmp_path / "ids")
         assert done.code == 65
-        assert [
-            done.err.count(f"failed: InvalidArgumentError: indices[0,0] = {wrong} ")
-            for wrong in (99, 98)
-        ] == [1, 1]
+        assert [done.err.count(f"failed: indices[0,0] = {wrong} ") for wrong in (99, 98)] == [1, 1]
 
 
 def test_a_resume_finds_the_good_shards_behind_many_bad_ones(
