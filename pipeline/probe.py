@@ -119,7 +119,7 @@ def without_rows(
     # Some layers cannot be called on no rows; then a row of zeros shows the shapes as well.
     for rows in (0, 1):
         try:
-            outputs = call_step(program, "predict_step", program.element(_zeros(program, rows)))
+            outputs = call_step(program, "predict_step", program.element(program.feed.sample(rows)))
             schema = schema_of(program.finish(outputs, rows), recorded)
         # A model, or a step of the user's, raises whatever it likes.
         except Exception as error:
@@ -135,19 +135,9 @@ def without_rows(
     return Proof(method, schema, "no row to prove the methods on")
 
 
-def _zeros(program: Program, rows: int) -> list[Array]:
-    """Zeros, or empty strings, for each input: (rows, …)."""
-    return [
-        np.full((rows, *(d or 1 for d in spec.shape)), b"", object)
-        if spec.dtype == "string"
-        else np.zeros((rows, *(d or 1 for d in spec.shape)), spec.dtype)
-        for spec in program.feed.inputs
-    ]
-
-
 def _predict(program: Program, features: Sequence[Array]) -> dict[str, Array]:
-    dataset = tensorflow().data.Dataset.from_tensors(program.element(features))
     try:
+        dataset = tensorflow().data.Dataset.from_tensors(program.element(features))
         return call_predict(program, dataset)
     except ShardscoreError as error:
         raise error.with_path(program.model.path) from error.__cause__

@@ -17,6 +17,7 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pipeline.errors import ScoringError, ShardscoreError
+from pipeline.reasons import named_reason
 from pipeline.records import Batch, ScoredBatch
 from pipeline.stream import BatchStream
 
@@ -193,11 +194,10 @@ class Predict:
 
 def model_raised(error: Exception, path: str, start: int, rows: int | None) -> ScoringError:
     """The error for a model that raised, naming the rows it was given."""
-    first = (str(error).strip().splitlines() or [""])[0]
     where = f"rows {start} to {start + rows - 1}" if rows else f"rows from {start} on"
     return ScoringError(
         f"the model raised on {where}",
         path=path,
-        received=f"{type(error).__name__}: {first}",
+        received=named_reason(error),
         hint="score these rows by hand to see the whole error; the other shards are scored",
     )
