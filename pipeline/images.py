@@ -7,11 +7,6 @@ Owns what an encoded image becomes (`Decoder`) and whether that fits an input (`
 What each step does is what people do while they train: `tf.io.decode_image`, then
 `tf.image.resize` without antialiasing. So a model sees the pixels that it was trained on.
 
-- PNG, JPEG, GIF, BMP, WebP, JPEG XL, told apart by their first bytes; of an animation the first
-  frame. The orientation in a photograph's EXIF data is not heeded: TensorFlow does not.
-- Gray becomes colour by repetition, colour gray by the weights of luma, alpha is dropped and not
-  blended, and is 255 where there is none.
-- 16 bits a channel become 8, the upper ones.
 - An image that has the size already is not resampled, whatever the method: its pixels are exact.
 - One that cannot be decoded raises InvalidArgumentError for the batch. A JPEG that breaks off is
   one, since TensorFlow does not fill in what is missing.
@@ -24,6 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ConfigError
+from pipeline.pixels import cropped, decoded, padded
 from pipeline.runtime import tensorflow
 from pipeline.signature import InputSpec
 
@@ -35,11 +31,6 @@ HOOK_CHANNELS = 3
 
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
 _INTEGERS = ("uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
-
-# decode_image converts most formats to most numbers of channels itself, and exactly as in
-# training; these are the beginnings of those that it does. The others are converted here.
-_CONVERTED = {1: (b"\x89PNG", b"\xff\xd8"), 4: (b"\x89PNG", b"RIFF")}
-_NOT_CONVERTED = {3: (b"BM",)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +77,9 @@ class Decoder:
 
     def _pixels(self, encoded: Any) -> Any:
         """One image: () string → (height, width, channels)."""
-        image = _decoded(encoded, self.channels)
+        image = decoded(encoded, self.channels)
         if self.fit == "crop":
-            image = _cropped(image, self.height, self.width)
+            image = cropped(image, self.height, self.width)
         return self._cast(self._scaled(self._resampled(image)))
 
     def _resampled(self, image: Any) -> Any:
@@ -98,9 +89,7 @@ class Decoder:
 
         def resampled() -> Any:
             if self.fit == "pad":
-                return tf.cast(
-                    tf.image.resize_with_pad(image, *size, method=self.resize), tf.float32
-                )
+                return padded(image, self.height, self.width, self.resize)
             return tf.cast(tf.image.resize(image, size, method=self.resize), tf.float32)
 
         has_size = tf.reduce_all(tf.equal(tf.shape(image)[:2], size))
@@ -123,61 +112,6 @@ def sample() -> bytes:
     """An image as small as can be, for where there is none."""
     tf = tensorflow()
     return bytes(tf.io.encode_png(tf.zeros((1, 1, 1), tf.uint8)).numpy())
-
-
-def _decoded(encoded: Any, channels: int) -> Any:
-    """() string → (h, w, channels) uint8."""
-    tf = tensorflow()
-
-    def decode(wanted: int) -> Any:
-        image = tf.io.decode_image(encoded, channels=wanted, expand_animations=False)
-        image.set_shape((None, None, wanted or None))
-        return image
-
-    beginnings = _CONVERTED.get(channels) or _NOT_CONVERTED[channels]
-    begins = [tf.equal(tf.strings.substr(encoded, 0, len(b)), b) for b in beginnings]
-    converted = tf.reduce_any(begins)
-    if channels in _NOT_CONVERTED:
-        converted = tf.logical_not(converted)
-    return tf.cond(converted, lambda: decode(channels), lambda: _with_channels(decode(0), channels))
-
-
-def _with_channels(image: Any, channels: int) -> Any:
-    """(h, w, 1 to 4) uint8 → (h, w, channels): 2 and 4 are 1 and 3 with alpha."""
-    tf = tensorflow()
-    stored = tf.shape(image)[2]
-    is_gray, has_alpha = stored <= 2, tf.equal(stored % 2, 0)
-
-    def gray() -> Any:
-        return _shaped(image[..., :1], 1)
-
-    def colour() -> Any:
-        return _shaped(image[..., :3], 3)
-
-    if channels == 1:
-        return tf.cond(is_gray, gray, lambda: tf.image.rgb_to_grayscale(colour()))
-    rgb = tf.cond(is_gray, lambda: tf.image.grayscale_to_rgb(gray()), colour)
-    if channels == 3:
-        return rgb
-    opaque = tf.fill(tf.concat([tf.shape(image)[:2], [1]], 0), tf.constant(255, tf.uint8))
-    alpha = tf.cond(has_alpha, lambda: image[..., -1:], lambda: opaque)
-    return _shaped(tf.concat([rgb, alpha], axis=2), 4)
-
-
-def _shaped(image: Any, channels: int) -> Any:
-    return tensorflow().ensure_shape(image, (None, None, channels))
-
-
-def _cropped(image: Any, height: int, width: int) -> Any:
-    """The biggest part of an image in its middle that has the shape of the same proportions as height : width."""
-    tf = tensorflow()
-    h, w = tf.shape(image)[0], tf.shape(image)[1]
-    # In whole numbers, wide enough for any image; at least a pixel.
-    tall, wide = (tf.cast(side, tf.int64) for side in (h, w))
-    part_h = tf.maximum(1, tf.minimum(h, tf.cast(wide * height // width, tf.int32)))
-    part_w = tf.maximum(1, tf.minimum(w, tf.cast(tall * width // height, tf.int32)))
-    top, left = (h - part_h) // 2, (w - part_w) // 2
-    return image[top : top + part_h, left : left + part_w]
 
 
 def hook_spec(name: str, options: ImageOptions, dtype: str | None) -> InputSpec:
