@@ -9,11 +9,10 @@ graph cannot know, the number of rows, is compared on each batch.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import ModelError, ShardscoreError
-from pipeline.reasons import named_reason
+from pipeline.errors import ModelError
+from pipeline.reasons import named_reason, place_of
 from pipeline.runtime import tensorflow
 
 if TYPE_CHECKING:
@@ -34,11 +33,6 @@ class Preprocess:
     hook: str
     function: Callable[..., Any]
 
-    @cached_property
-    def _traced(self) -> Any:
-        # Of its own, so that AutoGraph sees the user's code and not ours.
-        return tensorflow().function(self.function)
-
     def __call__(self, named: Mapping[str, Any], signature: Signature) -> list[Any]:
         """What the model takes, one tensor for each of its inputs, in order.
 
@@ -50,34 +44,45 @@ class Preprocess:
             ModelError: The hook raises while its graph is made, or gives something else.
         """
         tf = tensorflow()
-        # tf.function hands a dict on in the order of its keys; what a hook sees is what we give.
+        # What was wrong with what is returned; AutoGraph would wrap an error.
+        amiss: list[str] = []
+
+        def in_order(returned: Any) -> list[Any]:
+            found = _matched(returned, signature)
+            if found is None:
+                amiss.append(_shown(returned))
+            return found or []
+
+        ours = tf.autograph.experimental.do_not_convert(in_order)
+
+        def prepare(given: dict[str, Any]) -> list[Any]:
+            return ours(self.function(given))  # type: ignore[no-any-return]
+
         try:
-            returned = self._traced(dict(named))
-        except ShardscoreError:
-            raise
+            # A function of its own, so that AutoGraph converts the user's code and not ours.
+            tensors = tf.function(prepare)(dict(named))
         except Exception as error:  # the hook is the user's: it may raise anything
+            place = place_of(error, but=__file__)
             raise ModelError(
                 "the preprocess hook fails",
-                expected="; ".join(f"{k}: {_tensor_shown(t)}" for k, t in named.items()),
-                received=f"{named_reason(error)}, in {self.hook}",
-                hint="it is called in a graph, on tensors of any number of rows: use tf functions, "
-                "or wrap what is not one in tf.numpy_function",
+                expected="; ".join(f"{name}: {_tensor_shown(t)}" for name, t in named.items()),
+                received=f"{named_reason(error)}\nin {self.hook}" + (f", {place}" if place else ""),
+                hint="it is called in a graph, on tensors of any number of rows: use functions of "
+                "TensorFlow's, or wrap what is not one in tf.numpy_function",
             ) from error
-        tensors = self._leaves(returned, signature)
+        if amiss:
+            raise self._unfit(amiss[0], signature)
         rows = tf.shape(next(iter(named.values())))[0]
         return [
             self._checked(tensor, spec, rows)
             for tensor, spec in zip(tensors, signature.inputs, strict=True)
         ]
 
-    def _leaves(self, returned: Any, signature: Signature) -> list[Any]:
-        found = _matched(returned, signature)
-        if found is not None:
-            return found
-        raise ModelError(
+    def _unfit(self, received: str, signature: Signature) -> ModelError:
+        return ModelError(
             "the preprocess hook does not return what the model takes",
             expected=_wanted(signature),
-            received=f"{_shown(returned)}, from {self.hook}",
+            received=f"{received}, from {self.hook}",
             hint="return the model's inputs: "
             + (
                 "one tensor"
