@@ -16,6 +16,7 @@ import numpy as np
 from pipeline.errors import ModelError, PredictFailedError, ShardscoreError
 from pipeline.outputs import Array, as_float64, is_float
 from pipeline.predictions import PredictionSchema, schema_of
+from pipeline.reasons import named_reason
 from pipeline.runtime import tensorflow
 from pipeline.scorers import call_predict, call_step, model_raised
 
@@ -137,8 +138,18 @@ def without_rows(
 
 def _predict(program: Program, features: Sequence[Array]) -> dict[str, Array]:
     try:
-        dataset = tensorflow().data.Dataset.from_tensors(program.element(features))
-        return call_predict(program, dataset)
+        element = program.element(features)
+    # A hook of the user's raises whatever it likes.
+    except Exception as error:
+        raise PredictFailedError(
+            "the first rows cannot be made what the model takes",
+            path=program.model.path,
+            expected="; ".join(str(spec) for spec in program.feed.inputs),
+            received=named_reason(error),
+            hint="look at these rows, and at the preprocess hook if there is one",
+        ) from error
+    try:
+        return call_predict(program, tensorflow().data.Dataset.from_tensors(element))
     except ShardscoreError as error:
         raise error.with_path(program.model.path) from error.__cause__
     # A model, or a step of the user's, raises whatever it likes.
@@ -197,7 +208,8 @@ def _refuse_dependent_rows(
             received="other shapes"
             if other is None or other.shape != array[:part].shape
             else f"{wrong.mean():.0%} of the values differ",
-            hint="look for statistics over the batch, or padding without a mask, in the model",
+            hint="look for statistics over the batch, or padding without a mask, in "
+            + _culprits(program),
         )
 
 
@@ -210,8 +222,15 @@ def _refuse_random(program: Program, features: Sequence[Array], truth: dict[str,
                 path=program.model.path,
                 column=name,
                 expected="a model whose predictions are a function of its input",
-                hint="look for dropout or sampling that is active outside training",
+                hint="look for dropout or sampling that is active outside training, in "
+                + _culprits(program),
             )
+
+
+def _culprits(program: Program) -> str:
+    """What can make predictions other than a function of a row, for hints."""
+    hook = program.feed.preprocess
+    return "the model" if hook is None else f"the model and in the preprocess hook {hook.hook}"
 
 
 def _close(one: Array, other: Array, tolerance: float) -> np.ndarray[Any, np.dtype[np.bool_]]:
