@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from pipeline.binding import natural_spec
+from pipeline.choosing import natural_spec
 from pipeline.demands import refined, refuse_unknown
 from pipeline.errors import ConfigError
 from pipeline.images import Decoder, decoder_for, hook_spec, sample, sized
@@ -226,6 +226,6 @@ def _hook_inputs(
     return tuple(
         InputSpec(name, (), "string")
         if name in options and options[name].image is not None
-        else natural_spec(name, columns, schemas, options.get(name))
+        else natural_spec(name, columns, schemas, options.get(name), job.time_unit)
         for name, columns in named.items()
     )

@@ -45,7 +45,7 @@ _NEEDED = re.compile(
     "|RestoreV2|Restore|RestoreSlice|GuaranteeConst"
     # Tables. Their files are assets of the SavedModel.
     "|HashTable(V2)?|Mutable(Dense)?HashTable(OfTensors)?(V2)?|Anonymous(Mutable)?(Dense)?HashTable"
-    "(OfTensors)?|LookupTable(Find|Import|Insert|Remove|Size)V2|InitializeTable(V2)?"
+    "(OfTensors)?|LookupTable(Export|Find|Import|Insert|Remove|Size)V2|InitializeTable(V2)?"
     "|InitializeTableFromTextFile(V2)?"
     # Flow.
     "|If|Case|While|StatefulPartitionedCall|DeviceIndex|TensorArray.*|Stack(Push|Pop|Close)?V2"
@@ -61,10 +61,7 @@ _NEEDED = re.compile(
 )
 """Declared to have side effects, which stay within the model."""
 
-_SAVING = {
-    *("Save", "SaveV2", "SaveSlices", "MergeV2Checkpoints"),
-    *("LookupTableExport", "LookupTableExportV2"),
-}
+_SAVING = {"Save", "SaveV2", "SaveSlices", "MergeV2Checkpoints"}
 
 _CHANGING = re.compile(
     "Assign((Add|Sub)(VariableOp)?|VariableOp)?|(Resource)?Scatter(Nd)?(Add|Sub|Mul|Div|Min|Max|Update)"
@@ -194,13 +191,13 @@ def _running(meta_graph: Any, library: Mapping[str, Any]) -> set[tuple[str, str]
         tensors += collection.node_list.value
         tensors += _initializers(collection.bytes_list.value)
     objects = meta_graph.object_graph_def
-    saving = {
-        objects.nodes[saveable.save_function].bare_concrete_function.concrete_function_name
-        for node in objects.nodes
-        for saveable in node.saveable_objects.values()
-        if saveable.save_function < len(objects.nodes)
-    }
-    functions = [name for name in objects.concrete_functions if name not in saving]
+    # Each of them: loading calls the initializers of tables, and what saves and restores these.
+    functions = list(objects.concrete_functions)
+    for node in objects.nodes:
+        functions += [
+            *node.function.concrete_functions,
+            node.bare_concrete_function.concrete_function_name,
+        ]
     functions += [pair.gradient_func for pair in meta_graph.graph_def.library.gradient]
     return _reached(meta_graph, library, tensors, functions)
 

@@ -133,7 +133,7 @@ def refuse_code(config: Any, path: str) -> None:
                 "the model is refused: it holds code that would run when loaded",
                 path=path,
                 expected="layers of Keras, and classes registered by --import",
-                received=f"Python bytecode in {part}",
+                received=f"Python bytecode in the Lambda layer {part.layer!r}",
                 hint="replace the Lambda layer by a layer class of your own, registered with "
                 "@keras.saving.register_keras_serializable, and name its module with --import",
             )

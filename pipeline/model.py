@@ -8,6 +8,7 @@ looked at first, and code of the user's is imported only where the job names its
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -126,6 +127,14 @@ def _load_error(path: str, error: Exception, unknown: Part | None) -> ModelError
             path=path,
             received=first,
             hint="replace Lambda layers by a registered layer class",
+        )
+    if unknown is not None and unknown.module.split(".")[0] in sys.stdlib_module_names:
+        return ModelError(
+            "the model is refused: it names code that is no part of a model",
+            path=path,
+            expected="layers of Keras, and classes registered by --import",
+            received=str(unknown),
+            hint="do not run this model: Keras saves none that names a module of Python's own",
         )
     if unknown is not None or "Could not locate" in text:
         return ModelError(

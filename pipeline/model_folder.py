@@ -149,7 +149,9 @@ def _refuse_other_folders(path: str, names: list[str]) -> None:
     inner = [name for name in names if name.endswith(f"/{SAVED_MODEL}")]
     tops = sorted({name.partition("/")[0] for name in names})
     if inner:
-        hint = f"name the folder that holds it: {path.rstrip('/')}/{Path(inner[-1]).parent}"
+        # Folders of versions have numbers for names: the highest is the newest.
+        newest = max((str(Path(name).parent) for name in inner), key=lambda n: (len(n), n))
+        hint = f"name the folder that holds it: {path.rstrip('/')}/{newest}"
     elif "config.json" in names:
         hint = "save the model as one file, with model.save('model.keras')"
     else:

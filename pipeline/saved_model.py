@@ -150,7 +150,7 @@ def _specs(stored: Any, signature: str, path: str) -> tuple[InputSpec, ...]:
         elif not sizes:
             fault = "a single value, the same for all rows"
         elif sizes[0] is not None:
-            fault = f"shape {tuple(sizes)}: always {sizes[0]} rows a batch"
+            fault = f"shape {tuple(sizes)}, for batches of exactly {sizes[0]}"
         else:
             dtype = tf.dtypes.as_dtype(info.dtype).base_dtype.name
             specs.append(InputSpec(name, tuple(sizes[1:]), dtype))
@@ -180,9 +180,9 @@ def _refuse_changing(meta_graph: Any, stored: Any, signature: str, path: str) ->
             path=path,
             expected=f"a signature {signature!r} that changes no variable and no table",
             received=found,
-            hint="model.export() saves some models as they are in training (Resizing before "
-            "BatchNormalization): score the .keras file instead,\nor save "
-            "tf.function(lambda x: model(x, training=False), input_signature=…) as the signature",
+            hint="score the .keras file: model.export() saves some models as they are in training "
+            "(BatchNormalization after Resizing)\nor save tf.function(lambda x: "
+            "model(x, training=False), input_signature=…) as the signature",
         )
 
 
