@@ -17,8 +17,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from pipeline.choosing import natural_spec
+from pipeline.columns import expand
 from pipeline.demands import refined, refuse_unknown
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, ContractError
 from pipeline.images import Decoder, decoder_for, hook_spec, sample, sized
 from pipeline.input_options import InputOptions
 from pipeline.job import FedInput
@@ -216,7 +217,7 @@ def _hook_inputs(
     job: Job, options: Mapping[str, InputOptions], schemas: Sequence[pa.Schema]
 ) -> tuple[InputSpec, ...]:
     """What the columns that the job names feed into its hook, of their own types."""
-    named = {**job.input_columns, **{name: (name,) for name in job.features}}
+    named = _hook_columns(job, schemas)
     if not named:
         raise ConfigError(
             "which columns feed the preprocess hook is not said",
@@ -229,3 +230,22 @@ def _hook_inputs(
         else natural_spec(name, columns, schemas, options.get(name), job.time_unit)
         for name, columns in named.items()
     )
+
+
+def _hook_columns(job: Job, schemas: Sequence[pa.Schema]) -> dict[str, tuple[str, ...]]:
+    """Name in the hook's dict → columns: what `inputs` says, or each of `features` by itself.
+
+    Raises:
+        ContractError: No schema has the columns; the error is the first one's.
+    """
+    failure: ContractError | None = None
+    for schema in schemas if job.features else ():
+        try:
+            found = expand(job.features, schema, "the preprocess hook")
+        except ContractError as error:
+            failure = failure or error
+            continue
+        return {name: (name,) for name in found}
+    if failure is not None:
+        raise failure
+    return job.input_columns

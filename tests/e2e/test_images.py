@@ -186,7 +186,7 @@ def test_hooks_stand_before_and_behind_the_model(tmp_path: Path, cli: Any, pair:
     hooks = tmp_path / "hooks_before_and_behind.py"
     hooks.write_text(HOOKS)
     arguments = ["score", "--model", pair, "--input", tmp_path / "lake"]
-    arguments += ["--output", tmp_path / "out", "--features", "b", "--features", "word"]
+    arguments += ["--output", tmp_path / "out", "--features", "b", "--features", "wor*"]
     arguments += ["--preprocess", f"{hooks}:prepare", "--postprocess", f"{hooks}:finish"]
     done = cli(*arguments)
     assert done.code == 0, done.err
