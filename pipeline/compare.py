@@ -73,9 +73,12 @@ def compare(
         "code_sha256": digest_imports(job.modules),
     }
     try:
-        with tempfile.TemporaryDirectory(prefix="shardscore-") as folder, at_hand(job.model) as (
-            model,
-            _,
+        with (
+            tempfile.TemporaryDirectory(prefix="shardscore-") as folder,
+            at_hand(job.model) as (
+                model,
+                _,
+            ),
         ):
             local = job.model_copy(update={"model": str(model)})
             order = {

@@ -29,15 +29,13 @@ from pipeline.errors import DataError, ModelError, NoInputError
 from pipeline.job import Job
 from pipeline.memory import peak_bytes, reset_peak, resident_bytes
 from pipeline.model import load
-from pipeline.plan import Standing
 from pipeline.prepare import columns_for, program_for, reading_of
 from pipeline.probe import PROBE_ROWS, probe
 from pipeline.records import Shard
 from pipeline.rows import read_batches
 from pipeline.runtime import tensorflow
 from pipeline.scorers import call_predict, call_step
-from pipeline.storage import storage_at
-from pipeline.survey import Survey
+from pipeline.unbegun import unbegun
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -47,6 +45,7 @@ if TYPE_CHECKING:
     from pipeline.predictions import Array
     from pipeline.program import Program
     from pipeline.recommend import Compared
+    from pipeline.survey import Survey
 
 SAMPLE_BYTES = 256 << 20
 """What a sample may weigh, and what one batch may, as the model takes it."""
@@ -74,7 +73,7 @@ def take_sample(order: dict[str, Any]) -> dict[str, Any]:
     """
     job = Job.model_validate(order["job"])
     found = discover(job.input, job.output, follow_links=job.follow_links)
-    survey = _survey(job, order, found)
+    survey = unbegun(job, found, order["model_sha256"], order["code_sha256"])
     program = _loaded(survey)
     chosen = columns_for(survey, program.feed)
     reading = reading_of(survey, program.feed)
@@ -279,9 +278,7 @@ def _time_calls(
     return first, times
 
 
-def _time_predict(
-    program: Program, batches: _Batches, seconds: float
-) -> tuple[float, list[float]]:
+def _time_predict(program: Program, batches: _Batches, seconds: float) -> tuple[float, list[float]]:
     """Seconds of the first call, on one batch, and a batch of calls on as many as time allows."""
 
     def timed(count: int) -> float:
@@ -332,24 +329,7 @@ def _remembered(order: dict[str, Any]) -> Survey:
         )
         for i, text in enumerate(order["schemas"])
     ]
-    return _survey(job, order, Discovery(tuple(shards), ()))
-
-
-def _survey(job: Job, order: dict[str, Any], found: Discovery) -> Survey:
-    """A survey as of a job whose output has not been begun: what is there is no concern here."""
-    return Survey(
-        job=job,
-        output=storage_at(job.output),
-        model_sha256=order["model_sha256"],
-        code_sha256=order["code_sha256"],
-        record=None,
-        found=found,
-        unreadable=found.failed,
-        standing=Standing(done=(), pending=found.shards, changed=()),
-        rewritten=(),
-        replaced={},
-        checkpoints={},
-    )
+    return unbegun(job, Discovery(tuple(shards), ()), order["model_sha256"], order["code_sha256"])
 
 
 def _loaded(survey: Survey) -> Program:

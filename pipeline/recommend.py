@@ -2,7 +2,7 @@
 
 The rule: among the methods that a job can name and that never disagreed with `predict()`, find the
 fastest measurement; of those within five percent of it, take the smallest batch size, since a small
-batch costs less memory and the rest is noise; of these the fastest.
+batch costs less memory and the rest is noise; of these the plainest method.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ Compared = Literal["predict", "predict_on_batch", "predict_step", "compiled"]
 """Keras' methods, and the bare compiled call of the model, which a job cannot name."""
 
 METHODS: tuple[Compared, ...] = ("predict", "predict_on_batch", "predict_step", "compiled")
-CHOOSABLE: tuple[Compared, ...] = ("predict", "predict_on_batch", "predict_step")
+CHOOSABLE: tuple[Compared, ...] = ("predict_on_batch", "predict_step", "predict")
+"""Those that a job can name, the plainest first: `predict()` keeps all its output."""
+
 NEAR = 0.95
 """Share of the highest rate that counts as just as fast."""
 
@@ -81,7 +83,7 @@ def recommend(measured: Sequence[Measured]) -> Recommendation | None:
         return None
     fastest = max(fit, key=lambda m: m.rate)
     near = [m for m in fit if m.rate >= NEAR * fastest.rate]
-    chosen = min(near, key=lambda m: (m.batch_size, -m.rate))
+    chosen = min(near, key=lambda m: (m.batch_size, CHOOSABLE.index(m.method)))
     return Recommendation(chosen, _text(chosen, measured), _reason(chosen, fastest, measured))
 
 
@@ -110,7 +112,9 @@ def _reason(chosen: Measured, fastest: Measured, measured: Sequence[Measured]) -
         m for m in others if any(r.method == m and not r.agrees and not r.problem for r in measured)
     ]
     among = "the fastest of the methods that give what predict() gives"
-    if chosen is not fastest:
+    if chosen.batch_size == fastest.batch_size and chosen is not fastest:
+        among = f"as fast as {fastest.method}, within {1 - NEAR:.0%}, and the plainer method"
+    elif chosen is not fastest:
         among = (
             f"the smallest batch size within {1 - NEAR:.0%} of the fastest "
             f"({fastest.method} with {fastest.batch_size:,}: {rate_text(fastest.rate)} rows/s)"
