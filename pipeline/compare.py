@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import os
 import platform
+import signal
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import StoppedError
+from pipeline.errors import ModelError, StoppedError
 from pipeline.fresh import Died, Fresh, Raised
 from pipeline.model import digest_model
 from pipeline.model_file import at_hand
@@ -107,13 +108,17 @@ def _compared(
 ) -> dict[str, Any]:
     observer.event("loading", "loading TensorFlow and the model")
     sample = fresh.run("pipeline.measure:take_sample", order)
-    if isinstance(sample, Died | Raised):
-        raise RuntimeError(f"the sample could not be taken: {sample}")
+    if isinstance(sample, Died):
+        raise ModelError(
+            "the process that loads the model and reads a sample of the rows ended",
+            path=job.model,
+            received="\n".join([_how(sample), *sample.said.splitlines()[-5:]]),
+        )
+    if isinstance(sample, Raised):
+        raise RuntimeError(f"taking a sample failed:\n{sample.trace}")  # noqa: TRY004 - a bug
     chosen, notes = _sizes(sizes, sample)
     order |= {"schemas": sample.pop("schemas"), "reference": str(Path(order["sample"] + ".truth"))}
-    measured: list[Measured] = []
-    for record in _measurements(fresh, order, chosen, observer, notes):
-        measured.append(record)
+    measured = list(_measurements(fresh, order, chosen, observer, notes))
     found = None if sample["refused"] else recommend(measured)
     return {
         "format": 1,
@@ -198,12 +203,16 @@ def _measured(fresh: Fresh, order: dict[str, Any]) -> Measured:
     method: Compared = order["method"]
     told = fresh.run("pipeline.measure:measure", order)
     if isinstance(told, Died):
-        killed = told.signum is not None
-        how = "killed (out of memory?)" if told.signum == 9 else f"ended by signal {told.signum}"
-        return Measured(method, order["batch_size"], how if killed else "ended without an answer")
+        return Measured(method, order["batch_size"], _how(told))
     if isinstance(told, Raised):
         return Measured(method, order["batch_size"], f"failed: {told.text}")
     return Measured(method, order["batch_size"], **told)
+
+
+def _how(died: Died) -> str:
+    if died.signum == signal.SIGKILL:
+        return "killed (out of memory?)"
+    return f"ended by signal {died.signum}" if died.signum else "ended without an answer"
 
 
 def _machine() -> dict[str, Any]:

@@ -40,10 +40,11 @@ def compare_text(document: Mapping[str, Any]) -> str:
 def _facts(document: Mapping[str, Any]) -> dict[str, str]:
     model, sample, machine = document["model"], document["sample"], document["machine"]
     own = ", with a predict_step of its own" if model["custom_step"] else ""
+    count = model["parameters"]
+    parameters = "" if count is None else f", {count:,} parameters"
     left_out = f", {sample['bad_rows']:,} bad ones left out" if sample["bad_rows"] else ""
     return {
-        "model": f"{short_path(model['path'])} (sha256 {model['sha256'][:12]}…), "
-        f"{model['parameters']:,} parameters{own}",
+        "model": f"{short_path(model['path'])} (sha256 {model['sha256'][:12]}…){parameters}{own}",
         "inputs": shortened(model["inputs"]),
         "rows": f"{sample['rows']:,} from {sample['shards_read']:,} of {sample['shards']:,} shards"
         f"{left_out}",
@@ -94,11 +95,10 @@ def _milliseconds(number: float) -> str:
 def _legend(document: Mapping[str, Any]) -> str:
     star = "* recommended. " if document["recommendation"] is not None else ""
     return (
-        f"{star}Each line is a process of its own, timed for about {document['seconds']:g} s after "
-        "its first\ncall, which traces the model. ms a batch: the median, reading the batch from "
-        "memory included;\nfor predict() it is a call on many batches, divided by them. memory: the "
-        "peak above the loaded\nmodel and the sample. compiled: the bare tf.function(model), a "
-        "yardstick that no job can name."
+        f"{star}Each line is a process of its own, timed for about {document['seconds']:g} s\n"
+        "after its first call, which traces the model. ms a batch: the median, handing the batch over\n"
+        "included; for predict(), a call on many batches divided by them. memory: the peak above\n"
+        "the loaded model and the sample. compiled: the bare tf.function(model), a yardstick."
     )
 
 

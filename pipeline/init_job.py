@@ -119,7 +119,7 @@ def draft(job: Job) -> Draft:
             },
         }
     remarks = {
-        "input": f"{len(found.shards):,} shards, {sum(s.rows for s in found.shards):,} rows",
+        "input": f"shards: {len(found.shards):,}, rows: {sum(s.rows for s in found.shards):,}",
         "batch_size": f"auto: {model.signature.batch_size():,} for this model; `shardscore "
         "compare` measures what is fastest",
     }

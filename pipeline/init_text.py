@@ -140,7 +140,7 @@ def _beside(path: str, folder: Path) -> str:
     if has_scheme(path):
         return path
     # Links in the folder's own path are followed by the system, before it goes up from there.
-    real, target = folder.resolve(), Path(os.path.abspath(path))
+    real, target = folder.resolve(), Path(os.path.normpath(Path.cwd() / path))
     if len(Path(os.path.commonpath([real, target])).parts) < 2:
         return str(target)
     return os.path.relpath(target, real)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.errors import ConfigError, UsageError
 from pipeline.storage.local import translated
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def read_text(path: Path) -> str | None:

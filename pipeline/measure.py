@@ -89,7 +89,7 @@ def take_sample(order: dict[str, Any]) -> dict[str, Any]:
     signature = program.model.signature
     return {
         "inputs": [str(spec) for spec in signature.inputs],
-        "parameters": int(program.model.keras.count_params()),
+        "parameters": _parameters(program),
         "custom_step": signature.custom_step,
         "row_bytes": sum(spec.row_bytes for spec in signature.inputs),
         "auto_batch_size": signature.batch_size(),
@@ -103,6 +103,11 @@ def take_sample(order: dict[str, Any]) -> dict[str, Any]:
             for schema in {id(shard.schema): shard.schema for shard in found.shards}.values()
         ],
     }
+
+
+def _parameters(program: Program) -> int | None:
+    count = getattr(program.model.keras, "count_params", None)
+    return None if count is None else int(count())
 
 
 class _Taken:

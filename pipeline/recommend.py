@@ -94,8 +94,8 @@ def _text(chosen: Measured, measured: Sequence[Measured]) -> str:
     )
     if usual is not None and usual.problem is None and usual is not chosen:
         figures.append(
-            f"{times_text(chosen.rate / usual.rate)} predict() at its default batch size "
-            f"{KERAS_BATCH}"
+            f"{times_text(chosen.rate / usual.rate)} the rate of predict() at its default batch "
+            f"size {KERAS_BATCH}"
         )
     figures.append(f"{chosen.memory / 1e6:,.0f} MB above the loaded model")
     text = f"use {chosen.method} with batch size {chosen.batch_size:,}: " + ", ".join(figures)
@@ -133,5 +133,5 @@ def rate_text(rate: float) -> str:
 
 
 def times_text(factor: float) -> str:
-    """How many times as fast: 1.3×, 14×."""
-    return f"{factor:.1f}×" if factor < 10 else f"{factor:,.0f}×"
+    """How many times as fast: 1.3 times, 14 times."""
+    return f"{factor:.1f} times" if factor < 10 else f"{factor:,.0f} times"
