@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _HEAD = ("", "batch", "method", "rows/s", "ms a batch", "first call", "memory", "to predict()")
-_CELL = 40
+_CELL = 36
 
 
 def compare_text(document: Mapping[str, Any]) -> str:
@@ -96,9 +96,9 @@ def _legend(document: Mapping[str, Any]) -> str:
     star = "* recommended. " if document["recommendation"] is not None else ""
     return (
         f"{star}Each line is a process of its own, timed for about {document['seconds']:g} s\n"
-        "after its first call, which traces the model. ms a batch: the median, handing the batch over\n"
-        "included; for predict(), a call on many batches divided by them. memory: the peak above\n"
-        "the loaded model and the sample. compiled: the bare tf.function(model), a yardstick."
+        "after its first call, which traces the model. ms a batch: the median, handing the batch\n"
+        "over included; for predict(), a call on many batches divided by them. memory: the peak\n"
+        "above the loaded model and the sample. compiled: the bare tf.function(model), a yardstick."
     )
 
 
