@@ -1,30 +1,33 @@
 """Binding: which column feeds which input of the model, checked before any row is read.
 
-Owns: choosing the columns (`resolve`), and checking a shard's schema against them (`check`);
-`pipeline.extract` then converts the values. Nothing is coerced in silence: each use of
-a column is exact, or rounds floats and says so, or is checked value by value; a row whose value
-the input cannot hold is a bad row, named with its column and the value.
+`pipeline.choosing` names the columns of each input, this module checks a shard's schema against
+them (`check`), and `pipeline.extract` converts the values. Nothing is coerced in silence: each use
+of a column is exact, or is checked value by value, or rounds where the user has allowed it
+(`pipeline.conversions`); all that a type leaves open, the user says (`pipeline.input_options`).
 
 What feeds an input of one row's shape () or (1,): one column of scalars. Shape (k,): k such
-columns in order, or one list column of width k.
+columns in order, or one list column of width k. Shape (k, m, …): one column of lists nested alike,
+or of tensors.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.types as pt
 
-from pipeline.errors import ConfigError, ContractError
+from pipeline.columns import Column, find, is_permuted, nesting
+from pipeline.conversions import UNITS, Conversion, conversion_of, is_time
+from pipeline.errors import ContractError, shortened
+from pipeline.input_options import InputOptions, Unit
+from pipeline.misfits import lossy, needless, wrong_type
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pipeline.input_options import InputOptions, Unit
     from pipeline.signature import InputSpec
 
 
@@ -36,28 +39,39 @@ class Fed(Protocol):
         """The inputs, in order."""
 
 
-Conversion = Literal["exact", "rounded", "checked"]
-
-MANTISSA = {"float16": 11, "float32": 24, "float64": 53}
-"""Bits of an integer that each float type holds exactly."""
-
-
 @dataclass(frozen=True, slots=True)
 class ColumnUse:
     """One column that feeds an input.
 
     Attributes:
-        column: Its name.
-        type: Its Arrow type.
-        conversion: `exact`; `rounded` (to the nearest float of the input's type); or `checked`
-            (each value must be held exactly, else its row is bad).
-        width: For a list column, the width that each list must have; None for scalars.
+        column: Its name, or the dotted path of a struct's field.
+        path: The column that is read, then the fields that lead to the values.
+        type: The Arrow type of what is there.
+        conversion: See `pipeline.conversions`.
+        dims: For lists, the length that each level must have; None for scalars.
+        unit: What times are counted in, where they are times.
+        sequence: How lists of any length are made `dims[0]` long; None: they have that length.
     """
 
     column: str
+    path: tuple[str, ...]
     type: pa.DataType
     conversion: Conversion
-    width: int | None
+    dims: tuple[int, ...] | None
+    unit: Unit | None = None
+    sequence: InputOptions | None = None
+
+    @property
+    def described(self) -> str:
+        """The conversion in words."""
+        words: list[str] = [self.conversion]
+        if self.unit is not None:
+            words.append(f"{UNITS[self.unit]} since 1970" if _is_date(self.type) else self.unit)
+        if self.sequence is not None and self.dims is not None:
+            words.append(f"padded {self.sequence.pad} to {self.dims[0]}")
+            if self.sequence.truncate != "never":
+                words.append(f"cut at the {self.sequence.truncate}")
+        return ", ".join(words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,96 +90,14 @@ class Binding:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns that the model reads, each once."""
-        return tuple(dict.fromkeys(use.column for bound in self.inputs for use in bound.uses))
+        """The columns that are read for the model, each once."""
+        return tuple(dict.fromkeys(use.path[0] for bound in self.inputs for use in bound.uses))
 
-
-def resolve(
-    fed: Fed,
-    schema: pa.Schema,
-    features: Sequence[str] = (),
-    inputs: Mapping[str, Sequence[str]] | None = None,
-) -> dict[str, tuple[str, ...]]:
-    """Chooses the columns of each input of the model.
-
-    An input that the job maps takes the columns it names; otherwise the column of the input's own
-    name; otherwise, for a model with a single input, the only list column of its width.
-
-    Raises:
-        ConfigError: The job maps what the model does not have, or maps nothing where it must.
-        ContractError: An input finds no column, or the job names one that is not there.
-    """
-    wanted = dict(inputs or {})
-    if features:
-        if len(fed.inputs) > 1:
-            raise ConfigError(
-                "--features is for a model with a single input",
-                received="inputs " + ", ".join(spec.name for spec in fed.inputs),
-                hint="map each input to its columns in the [inputs] table of the TOML",
-            )
-        wanted = {fed.inputs[0].name: features}
-    names = [spec.name for spec in fed.inputs]
-    for name in wanted:
-        if name not in names:
-            raise ConfigError(
-                f"the model has no input {name!r}",
-                expected=", ".join(names),
-                hint="correct the [inputs] table of the TOML",
-            )
-    return {spec.name: _columns_of(spec, schema, wanted, fed) for spec in fed.inputs}
-
-
-def _columns_of(
-    spec: InputSpec,
-    schema: pa.Schema,
-    wanted: Mapping[str, Sequence[str]],
-    fed: Fed,
-) -> tuple[str, ...]:
-    if spec.name in wanted:
-        return expand(wanted[spec.name], schema, f"input {spec.name!r}")
-    if spec.name in schema.names:
-        return (spec.name,)
-    if len(fed.inputs) == 1:
-        lists = [f.name for f in schema if _list_width_fits(f.type, spec)]
-        if len(lists) == 1:
-            return (lists[0],)
-        raise ConfigError(
-            "which columns feed the model is not said",
-            expected=f"columns for {spec}",
-            received="columns " + ", ".join(schema.names),
-            hint="name them in order with --features (names or globs), or in the TOML",
-        )
-    raise ContractError(
-        f"no column feeds the model's input {spec.name!r}",
-        column=spec.name,
-        expected=f"a column of that name for {spec}",
-        received="columns " + ", ".join(schema.names),
-        hint="rename the column, or map the input to others in the [inputs] table of the TOML",
-    )
-
-
-def expand(patterns: Sequence[str], schema: pa.Schema, purpose: str) -> tuple[str, ...]:
-    """Column names for names and globs, in their order; a glob's matches in the schema's order.
-
-    Raises:
-        ContractError: A pattern matches nothing.
-    """
-    chosen: dict[str, None] = {}
-    for pattern in patterns:
-        if pattern in schema.names:
-            chosen[pattern] = None
-            continue
-        matches = [name for name in schema.names if fnmatchcase(name, pattern)]
-        if not matches:
-            raise ContractError(
-                f"the column for {purpose} is missing",
-                column=pattern,
-                expected=f"a column {pattern!r}",
-                received="columns " + ", ".join(schema.names),
-                hint="rename the column in that shard, or take the shard out of the input",
-            )
-        chosen.update(dict.fromkeys(matches))
-    return tuple(chosen)
+    @property
+    def consumed(self) -> frozenset[str]:
+        """The columns of which the model reads all, not only a field."""
+        uses = [use for bound in self.inputs for use in bound.uses]
+        return frozenset(use.path[0] for use in uses if len(use.path) == 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,123 +114,134 @@ class Reading:
     time_unit: Unit | None = None
     allow_lossy: tuple[str, ...] = ()
 
+    def of(self, name: str) -> InputOptions:
+        """The options of an input."""
+        return self.options.get(name) or InputOptions()
 
-def natural_spec(
-    name: str,
-    columns: Sequence[str],
-    schemas: Sequence[pa.Schema],
-    options: InputOptions | None,
-) -> InputSpec:
-    """What columns feed when no model says what it wants: their own type and shape."""
-    raise NotImplementedError(name)
+    def may_lose(self, column: str) -> bool:
+        """Whether a column's values may lose precision."""
+        return any(column == name or fnmatchcase(column, name) for name in self.allow_lossy)
+
+
+PLAIN = Reading()
 
 
 def check(
     fed: Fed,
     chosen: Mapping[str, Sequence[str]],
     schema: pa.Schema,
-    reading: Reading = Reading(),  # noqa: ARG001
+    reading: Reading = PLAIN,
 ) -> Binding:
     """Checks a shard's schema against the chosen columns.
 
     Raises:
-        ContractError: A column is missing, occurs twice, or has a type or a width that cannot
-            feed its input.
+        ContractError: A column is missing, occurs twice, has a type or a shape that cannot feed
+            its input, would lose precision, or lacks what only the user can say.
     """
     bound = []
+    losing: list[tuple[InputSpec, ColumnUse]] = []
     for spec in fed.inputs:
-        uses = [_use_of(column, spec, schema) for column in chosen[spec.name]]
+        columns = [column_of(name, spec, schema) for name in chosen[spec.name]]
+        uses = [_use_of(column, spec, reading) for column in columns]
         _check_width(uses, spec)
+        losing += [
+            (spec, use)
+            for use in uses
+            if use.conversion == "rounded" and not reading.may_lose(use.column)
+        ]
         bound.append(InputBinding(spec, tuple(uses)))
+    if losing:
+        raise lossy((spec.dtype, use.column, use.type) for spec, use in losing)
     return Binding(tuple(bound))
 
 
-def _use_of(column: str, spec: InputSpec, schema: pa.Schema) -> ColumnUse:
-    places = schema.get_all_field_indices(column)
-    if len(places) != 1:
-        word = "missing" if not places else "there twice"
+def column_of(name: str, spec: InputSpec, schema: pa.Schema) -> Column:
+    """The one column of a name.
+
+    Raises:
+        ContractError: There is none, or there are several.
+    """
+    found = find(schema, name)
+    if len(found) == 1:
+        return found[0]
+    word = "there twice" if found else "missing"
+    raise ContractError(
+        f"a column that the model reads is {word}",
+        column=name,
+        expected=f"one column for {spec}",
+        received="columns " + shortened(schema.names),
+        hint="rename the column in that shard, or take the shard out of the input",
+    )
+
+
+def _use_of(column: Column, spec: InputSpec, reading: Reading) -> ColumnUse:
+    options = reading.of(spec.name)
+    levels, values = nesting(column.type)
+    if is_permuted(column.type):
         raise ContractError(
-            f"a column that the model reads is {word}",
-            column=column,
-            expected=f"one column for {spec}",
-            received="columns " + ", ".join(schema.names),
-            hint="rename the column in that shard, or take the shard out of the input",
+            "a column of tensors is stored with its dimensions in another order",
+            column=column.name,
+            expected="a tensor without a permutation",
+            received=str(column.type),
+            hint="store the values in the order of their dimensions",
         )
-    kind = schema.field(places[0]).type
-    width = None
-    value_type = kind
-    if _is_list(kind):
-        value_type = kind.value_type
-        width = spec.shape[0] if len(spec.shape) == 1 else None
-        if width is None or (pt.is_fixed_size_list(kind) and kind.list_size != width):
-            raise _wrong_type(column, spec, kind)
-    conversion = _conversion(value_type, spec.dtype)
+    unit = options.unit or reading.time_unit
+    if not is_time(values if not pt.is_dictionary(values) else values.value_type):
+        if options.unit is not None:
+            raise needless("unit", column, spec, "a column of dates, times or durations")
+        unit = None
+    allowed = reading.may_lose(column.name)
+    conversion = conversion_of(values, spec.dtype, unit, allow_lossy=allowed)
     if conversion is None:
-        raise _wrong_type(column, spec, kind)
-    return ColumnUse(column, kind, conversion, width)
+        raise wrong_type(column, spec, options, reading.time_unit)
+    dims, sequence = _dims(column, levels, spec, options)
+    return ColumnUse(column.name, column.path, column.type, conversion, dims, unit, sequence)
+
+
+def _dims(
+    column: Column, levels: tuple[int | None, ...], spec: InputSpec, options: InputOptions
+) -> tuple[tuple[int, ...] | None, InputOptions | None]:
+    """The lengths that lists must have at each level, and whether they are padded to them."""
+    if not levels:
+        if options.length is not None:
+            raise needless("length", column, spec, "a column of lists")
+        return None, None
+    shape = spec.shape
+    if len(shape) != len(levels):
+        raise wrong_type(column, spec, options)
+    if None in shape:
+        raise ContractError(
+            "how long the lists of a column are to be made is not said",
+            column=column.name,
+            expected=f"a length for {spec}",
+            received=f"column {column.name}: {column.type}",
+            hint=f"say it in the job file: [inputs.{spec.name}] with length = N",
+        )
+    padded = options.length is not None
+    for i, (level, wanted) in enumerate(zip(levels, shape, strict=True)):
+        if level is not None and level != wanted and not (padded and i == 0):
+            raise wrong_type(column, spec, options)
+    return tuple(d for d in shape if d is not None), options if padded else None
 
 
 def _check_width(uses: Sequence[ColumnUse], spec: InputSpec) -> None:
+    lists = [use for use in uses if use.dims is not None]
+    if lists and len(uses) == 1:
+        return
     needed = spec.shape[0] if len(spec.shape) == 1 else 1
-    lists = [use for use in uses if use.width is not None]
-    if (
-        len(spec.shape) <= 1
-        and needed is not None
-        and (len(uses) == needed if not lists else len(uses) == 1)
-    ):
+    if not lists and len(spec.shape) <= 1 and needed is not None and len(uses) == needed:
         return
     raise ContractError(
         f"the columns do not fit the model's input {spec.name!r}",
         expected=f"{spec}: {needed if needed is not None else 'any number of'} values a row",
-        received=f"{len(uses)} column(s): " + ", ".join(f"{u.column} {u.type}" for u in uses),
-        hint="name as many columns as the input is wide, or one list column of that width",
+        received=f"{len(uses)} column(s): "
+        + shortened([f"{use.column} {use.type}" for use in uses]),
+        hint="name as many columns as the input is wide, or one column of lists of its shape",
     )
 
 
-def _wrong_type(column: str, spec: InputSpec, kind: pa.DataType) -> ContractError:
-    return ContractError(
-        "a column has a type that its input cannot take",
-        column=column,
-        expected=f"values for {spec}",
-        received=f"column {column}: {kind}",
-        hint="convert the column when the shard is written, or bind another one",
-    )
-
-
-def _conversion(kind: pa.DataType, dtype: str) -> Conversion | None:
-    """How values of an Arrow type become an input's dtype; None if they cannot."""
-    if pt.is_dictionary(kind):
-        kind = kind.value_type
-    text = pt.is_string(kind) or pt.is_large_string(kind) or pt.is_string_view(kind)
-    if dtype == "string":
-        return "exact" if text or pt.is_binary(kind) or pt.is_large_binary(kind) else None
-    if pt.is_boolean(kind):
-        return "exact"
-    if dtype == "bool" or text:
-        return None
-    target = np.dtype(dtype)
-    if pt.is_floating(kind):
-        if target.kind != "f":
-            return None
-        return "exact" if target.itemsize * 8 >= kind.bit_width else "rounded"
-    if not pt.is_integer(kind):
-        return None
-    source = np.dtype(kind.to_pandas_dtype())
-    if target.kind == "f":
-        bits = source.itemsize * 8 - (source.kind == "i")
-        return "exact" if bits <= MANTISSA[dtype] else "checked"
-    return "exact" if np.can_cast(source, target) else "checked"
-
-
-def _is_list(kind: pa.DataType) -> bool:
-    return bool(pt.is_list(kind) or pt.is_large_list(kind) or pt.is_fixed_size_list(kind))
-
-
-def _list_width_fits(kind: pa.DataType, spec: InputSpec) -> bool:
-    if (
-        not _is_list(kind)
-        or len(spec.shape) != 1
-        or _conversion(kind.value_type, spec.dtype) is None
-    ):
-        return False
-    return not pt.is_fixed_size_list(kind) or kind.list_size == spec.shape[0]
+def _is_date(kind: pa.DataType) -> bool:
+    _, values = nesting(kind)
+    if pt.is_dictionary(values):
+        values = values.value_type
+    return bool(pt.is_date(values) or pt.is_timestamp(values))

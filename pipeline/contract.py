@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from pipeline.binding import Binding, Fed, Reading, check, expand, resolve
+from pipeline.binding import PLAIN, Binding, Fed, Reading, check
+from pipeline.choosing import resolve
+from pipeline.columns import expand, find, matching
 from pipeline.errors import ConfigError, ContractError, DataError, shortened
 from pipeline.records import FailedShard
 from pipeline.writer import REASON_COLUMN
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
     from pipeline.job import Job
     from pipeline.predictions import PredictionSchema
     from pipeline.records import Shard
-
-
-PLAIN = Reading()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +109,9 @@ def _refuse_unknown_names(job: Job, shards: Sequence[Shard]) -> None:
     if job.keep not in {("unused",), ("all",), ("none",)}:
         named += [("--keep", pattern) for pattern in job.keep]
     there = {name for shard in shards for name in shard.schema.names}
+    schemas = list({id(shard.schema): shard.schema for shard in shards}.values())
     for option, pattern in named:
-        if pattern in there or any(fnmatchcase(name, pattern) for name in there):
+        if any(matching(pattern, schema) for schema in schemas):
             continue
         listed = set(pattern.split(",")) & there
         raise ConfigError(
@@ -178,7 +177,7 @@ def _contract(
 ) -> Contract:
     schema = shard.schema
     binding = check(fed, chosen, schema, reading)
-    kept = kept_schema(job.keep, schema, binding.columns)
+    kept = kept_schema(job.keep, schema, binding.consumed)
     if predictions is not None:
         predictions.refuse_collision(kept.names, shard.path)
         if job.on_bad_row == "null":
@@ -202,7 +201,8 @@ def kept_schema(keep: Sequence[str], schema: pa.Schema, used: Iterable[str]) -> 
     elif keep == ("none",):
         names = set()
     else:
-        names = set(expand(keep, schema, "--keep"))
+        # A field is kept with the column that it is of.
+        names = {find(schema, name)[0].top for name in expand(keep, schema, "--keep")}
     return pa.schema([field for field in schema if field.name in names])
 
 

@@ -21,7 +21,8 @@
     ├── StoppedError          asked to stop; there is work left
     └── ConfigError           the job's configuration is wrong
         └── ModelError            the model is missing, unreadable, refused or inconsistent
-            └── PredictFailedError    predict() raised on the first rows
+            ├── PredictFailedError    predict() raised on the first rows
+            └── UnknownInputsError    neither the model nor the job says what it takes
 
 This module owns the tree and the text of an error, and imports nothing of ours. It does not
 know exit codes: `jobs.exit_codes` is the one place that does.
@@ -226,3 +227,7 @@ class ModelError(ConfigError):
 
 class PredictFailedError(ModelError):
     """`predict()` raised on the first rows of a shard."""
+
+
+class UnknownInputsError(ModelError):
+    """Neither the model nor the job says what the model takes as input."""

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.types as pt
 
+from pipeline.nested import flat, lengths_of, misshapen, padded
 from pipeline.records import BadRow
+from pipeline.values import converted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from pipeline.binding import Binding, ColumnUse
     from pipeline.signature import InputSpec
@@ -42,15 +43,14 @@ def extract(
     faults = _Faults(batch.num_rows, start)
     for bound in binding.inputs:
         for use in bound.uses:
-            _find_nulls(batch.column(use.column), use, bound.spec, faults)
+            _find_nulls(_column(batch, use), use, bound.spec, faults)
     present = faults.good
     rows = batch if present is None else batch.filter(pa.array(present))
     position = None if present is None else np.flatnonzero(present)
     arrays = []
     for bound in binding.inputs:
         parts = [
-            _converted(rows.column(use.column), use, bound.spec, faults, position)
-            for use in bound.uses
+            _converted(_column(rows, use), use, bound.spec, faults, position) for use in bound.uses
         ]
         arrays.append(_assembled(parts, bound.spec, rows.num_rows))
     good = faults.good
@@ -85,6 +85,12 @@ class _Faults:
         )
 
 
+def _column(batch: pa.RecordBatch, use: ColumnUse) -> pa.Array:
+    """What a use reads: a column, or a field of a struct, which is null where the struct is."""
+    column = batch.column(use.path[0])
+    return column if len(use.path) == 1 else pc.struct_field(column, list(use.path[1:]))
+
+
 def _find_nulls(column: pa.Array, use: ColumnUse, spec: InputSpec, faults: _Faults) -> None:
     if column.null_count:
         nulls = np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))
@@ -93,81 +99,73 @@ def _find_nulls(column: pa.Array, use: ColumnUse, spec: InputSpec, faults: _Faul
             use.column,
             lambda _: f"null in column {use.column!r}, read by the model's input {spec.name!r}",
         )
-    if use.width is None:
+    if use.dims is None:
         return
     present = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
-    column = column.drop_null()
-    if not pt.is_fixed_size_list(use.type):
-        lengths = pc.list_value_length(column)
-        wrong = np.flatnonzero(pc.not_equal(lengths, use.width).to_numpy(zero_copy_only=False))
-        faults.add(
-            present[wrong],
-            use.column,
-            lambda i: (
-                f"a list of {lengths[int(wrong[i])]} values in column {use.column!r}; the "
-                f"model's input takes {use.width}"
-            ),
-        )
-    values = pc.list_flatten(column)
-    if values.null_count:
-        parents = pc.list_parent_indices(column).to_numpy(zero_copy_only=False)
-        holes = np.unique(parents[values.is_null().to_numpy(zero_copy_only=False)])
-        faults.add(
-            present[holes], use.column, lambda _: f"null inside the list of column {use.column!r}"
-        )
+    for rows, lengths in misshapen(column.drop_null(), use.dims, use.sequence):
+        if lengths is None:
+            faults.add(
+                present[rows],
+                use.column,
+                lambda _: f"null inside the list of column {use.column!r}",
+            )
+        else:
+            faults.add(present[rows], use.column, _wrong_length(lengths, use))
+
+
+def _wrong_length(lengths: list[int], use: ColumnUse) -> Callable[[int], str]:
+    takes = "the model's input takes " + " x ".join(map(str, use.dims or ()))
+    if use.sequence is not None:
+        takes += ", and nothing is cut off (truncate)"
+    return lambda i: f"a list of {lengths[i]} values in column {use.column!r}; {takes}"
 
 
 def _converted(
     column: pa.Array, use: ColumnUse, spec: InputSpec, faults: _Faults, position: Array | None
 ) -> Array:
-    """One column without nulls as an array: (rows,), or (rows, width) for lists."""
-    values = column if use.width is None else pc.list_flatten(column)
-    if pt.is_dictionary(values.type):
-        values = values.dictionary_decode()
-    if spec.dtype == "string":
-        # As bytes: text that is not UTF-8 is the model's to judge, as it would be in predict().
-        if not pt.is_binary(values.type) and not pt.is_large_binary(values.type):
-            values = values.cast(pa.large_binary(), safe=False)
-        return np.asarray(values.to_numpy(zero_copy_only=False), dtype=object)
-    raw: Array = values.to_numpy(zero_copy_only=False)
-    if raw.dtype == np.dtype(spec.dtype):
-        array = raw
-    else:
-        with np.errstate(over="ignore", invalid="ignore"):
-            array = raw.astype(spec.dtype)
-        if use.conversion != "exact":
-            _find_misfits(raw, array, use, spec, faults, position)
-    return array if use.width is None else array.reshape(-1, use.width)
+    """One column without nulls as an array: (rows,), or (rows, …) for lists."""
+    values = column if use.dims is None else flat(column, use.dims)
+    array, wrong = converted(values, spec.dtype, use.conversion, use.unit)
+    lengths = None
+    if use.dims is not None and use.sequence is not None:
+        lengths = lengths_of(column)
+    if wrong is not None:
+        owners = _owners(wrong, use, lengths)
+        _add_misfits(values, wrong, owners, use, spec, faults, position)
+    if use.dims is None:
+        return array
+    if lengths is None or use.sequence is None:
+        return array.reshape(-1, *use.dims)
+    return padded(array.reshape(-1, *use.dims[1:]), lengths, use.dims[0], use.sequence)
 
 
-def _find_misfits(
-    raw: Array,
-    array: Array,
+def _owners(wrong: Mask, use: ColumnUse, lengths: Array | None) -> Array:
+    """The row that each wrong value is of."""
+    places = np.flatnonzero(wrong)
+    if use.dims is None:
+        return places
+    if lengths is None:
+        return places // int(np.prod(use.dims))
+    return np.repeat(np.arange(len(lengths)), lengths)[places // int(np.prod(use.dims[1:]))]
+
+
+def _add_misfits(
+    values: pa.Array,
+    wrong: Mask,
+    owners: Array,
     use: ColumnUse,
     spec: InputSpec,
     faults: _Faults,
     position: Array | None,
 ) -> None:
-    if use.conversion == "rounded":
-        wrong = np.isinf(array) & ~np.isinf(raw)
-    elif array.dtype.kind == "f":
-        # A long double holds each 64-bit integer and each float exactly, so this is exact too.
-        wrong = array.astype(np.longdouble) != raw.astype(np.longdouble)
-    else:
-        wrong = array.astype(raw.dtype) != raw
-        wrong |= (raw < 0) != (array < 0)
-    if not wrong.any():
-        return
-    flat = np.flatnonzero(wrong)
-    rows = np.unique(flat // use.width) if use.width else flat
-    first = {int(f // (use.width or 1)): raw[f] for f in flat[::-1]}
-    places = rows if position is None else position[rows]
+    rows, first = np.unique(owners, return_index=True)
+    places = np.flatnonzero(wrong)[first]
+    shown = [values[int(place)].as_py() for place in places]
     faults.add(
-        places,
+        rows if position is None else position[rows],
         use.column,
         lambda i: (
-            f"{first[int(rows[i])]} in column {use.column!r} "
-            f"({use.type}) cannot be held by {spec.dtype}"
+            f"{shown[i]} in column {use.column!r} ({use.type}) cannot be held by {spec.dtype}"
         ),
     )
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pipeline.binding import natural_spec
+from pipeline.choosing import natural_spec
 from pipeline.errors import ConfigError
 from pipeline.input_options import InputOptions
 from pipeline.job import FedInput
@@ -120,5 +120,6 @@ def _hook_inputs(
             hint="name them in the [inputs] table, or with --features",
         )
     return tuple(
-        natural_spec(name, columns, schemas, options.get(name)) for name, columns in named.items()
+        natural_spec(name, columns, schemas, options.get(name), job.time_unit)
+        for name, columns in named.items()
     )

@@ -20,7 +20,8 @@ from pipeline.toml_text import toml_comment, toml_key, toml_value
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pipeline.init_job import BoundInput, Draft
+    from pipeline.init_binding import BoundInput
+    from pipeline.init_job import Draft
 
 _WIDTH = 100
 
@@ -180,9 +181,9 @@ def _inputs(bound: Iterable[BoundInput], values: dict[str, Any]) -> list[str]:
     """Each input with what feeds it, as lines of the table, or as comments where `features` say."""
     lines = ["[inputs]"] if values else []
     for one in bound:
-        kinds = dict.fromkeys(f"{use.type}, {use.conversion}" for use in one.uses)
+        kinds = dict.fromkeys(f"{use.type}, {use.described}" for use in one.uses)
         lines.append(toml_comment(f"{one.spec}, from {'; '.join(kinds)}"))
         lines += [toml_comment(f"  {remark}") for remark in one.remarks]
-        if one.spec.name in values:
-            lines += _assigned(one.spec.name, values[one.spec.name])
+        if one.name in values:
+            lines += _assigned(one.name, values[one.name])
     return lines

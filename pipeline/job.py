@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
@@ -22,6 +23,18 @@ from pipeline.records import Method  # noqa: TC001 - pydantic reads it at run ti
 
 BadRowPolicy = Literal["fail", "null", "quarantine"]
 MethodChoice = Literal["auto", "predict_on_batch", "predict", "predict_step"]
+
+
+def _as_text(value: Any) -> Any:
+    """Lets a `Path` stand for its text, as people write it in Python."""
+    return str(value) if isinstance(value, Path) else value
+
+
+def _as_texts(value: Any) -> Any:
+    return [_as_text(v) for v in value] if isinstance(value, (list, tuple)) else _as_text(value)
+
+
+Address = Annotated[str, Field(min_length=1), BeforeValidator(_as_text)]
 
 Nonfinite = Literal["allow", "bad"]
 Hook = Annotated[str, Field(pattern=r"^.+:[A-Za-z_][A-Za-z0-9_]*$")]
@@ -70,11 +83,11 @@ class Job(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
 
-    model: Annotated[str, Field(min_length=1)]
+    model: Address
     model_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     imports: Names = ()
-    input: Annotated[Names, Field(min_length=1)]
-    output: Annotated[str, Field(min_length=1)]
+    input: Annotated[Names, BeforeValidator(_as_texts), Field(min_length=1)]
+    output: Address
     features: Names = ()
     inputs: dict[str, InputTable] = Field(default_factory=dict)
     time_unit: Unit | None = None

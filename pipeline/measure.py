@@ -339,4 +339,4 @@ def _remembered(order: dict[str, Any]) -> Survey:
 
 def _loaded(survey: Survey) -> Program:
     job = survey.job
-    return program_for(survey, load(job.model, job.imports, survey.model_sha256))
+    return program_for(survey, load(job.model, job.imports, survey.model_sha256, said=job.inputs))

@@ -1,8 +1,9 @@
-"""Where a model's file is: on a disk, or on an object store, from where it is brought first.
+"""Where a model is: on a disk, or on an object store, from where it is brought first.
 
-A model that is stored remotely is read twice: once for its digest, before anything else is done,
-and once when it is loaded, to a private file that is gone when that is over. Its digest is computed
-on the way, so what is opened as a model is what the digest was checked of.
+Owns which kind of model a path names, its digest, and having it at hand to be opened. A model that
+is stored remotely is read twice: once for its digest, before anything else is done, and once when
+it is loaded, to a private place that is gone when that is over. Its digest is computed on the way,
+so what is opened as a model is what the digest was checked of.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ import hashlib
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
-from pipeline.errors import ModelError, NotFoundError
+from pipeline.errors import ConfigError, ModelError, NotFoundError
+from pipeline.model_folder import digest_of_folder
 from pipeline.storage import storage_at
 from pipeline.storage.local import translated
 from pipeline.storage.locate import has_scheme
@@ -24,32 +26,104 @@ if TYPE_CHECKING:
 _CHUNK = 1 << 20
 _REMOTE_CHUNK = 8 << 20
 
+Kind = Literal["keras", "hdf5", "saved_model"]
 
-def digest_of(path: str) -> str:
-    """SHA-256 of a model file.
+_KINDS: dict[str, Kind] = {".keras": "keras", ".h5": "hdf5", ".hdf5": "hdf5"}
+
+_EXPECTED = "a .keras, .h5 or .hdf5 file, or the folder of a SavedModel"
+
+_PICKLES = {".pkl", ".pickle", ".joblib", ".pt", ".pth", ".dill"}
+
+_HINTS = {
+    **dict.fromkeys(
+        _PICKLES,
+        "pickles run code when they are opened, and never are here: save the model with "
+        "model.save('model.keras')",
+    ),
+    ".onnx": "ONNX is not read here: save the Keras model with model.save('model.keras')",
+    ".tflite": "TFLite is not read here: save the Keras model with model.save('model.keras')",
+    ".pb": "name the folder that holds it, if it is the saved_model.pb of a SavedModel",
+}
+
+
+def kind_of(path: str) -> Kind:
+    """What kind of model a path names, by its ending; for a local one, by what is there.
 
     Raises:
-        ModelError: There is no such file, or it cannot be read.
+        ModelError: There is nothing, or what is no model that is opened here.
+    """
+    suffix = PurePosixPath(path).suffix
+    if has_scheme(path):
+        _refuse_other_schemes(path)
+        if path.endswith("/") or (suffix not in _KINDS and suffix.lower() not in _HINTS):
+            return "saved_model"
+    else:
+        file = Path(path)
+        if file.is_dir():
+            return "saved_model"
+        if not file.exists():
+            raise ModelError(
+                "the model does not exist", path=path, hint="check the path of --model"
+            )
+    if suffix not in _KINDS:
+        raise ModelError(
+            "not a model that is opened here",
+            path=path,
+            expected=_EXPECTED,
+            received=f"a file ending {suffix!r}" if suffix else "a file without an ending",
+            hint=_HINTS.get(suffix.lower(), "save the model with model.save('model.keras')"),
+        )
+    return _KINDS[suffix]
+
+
+def _refuse_other_schemes(path: str) -> None:
+    try:
+        storage_at(path)
+    except ConfigError as error:
+        scheme = path.partition("://")[0]
+        raise ModelError(
+            f"models are not fetched from {scheme}:// addresses",
+            path=path,
+            expected="a path, or an address that begins with s3://, gs://, az:// or abfss://",
+            received=f"an address that begins with {scheme}://",
+            hint="download the model, check that it is the one you trust (--model-sha256), and "
+            "name the local file",
+        ) from error
+
+
+def digest_of(path: str) -> str:
+    """SHA-256 of a model's file or folder.
+
+    Raises:
+        ModelError: There is no such model, it is of no kind we open, or it cannot be read.
         StorageError: The object store that holds it failed.
     """
+    if kind_of(path) == "saved_model":
+        return digest_of_folder(path)
     return _digest(_chunks(path))
 
 
 @contextmanager
 def at_hand(path: str) -> Iterator[tuple[Path, str]]:
-    """A model file on the local disk, and its SHA-256; a copy if it is stored elsewhere.
+    """A model's file or folder on the local disk, and its SHA-256; a copy if it is stored
+    elsewhere.
 
     Raises:
-        ModelError: There is no such file, or it cannot be read.
+        ModelError: There is no such model, it is of no kind we open, or it cannot be read.
         StorageError: The object store that holds it failed, or the disk is full.
     """
     if not has_scheme(path):
         yield Path(path), digest_of(path)
         return
+    kind = kind_of(path)
     with tempfile.TemporaryDirectory(prefix="shardscore-") as folder:
         copy = Path(folder) / f"model{PurePosixPath(path).suffix}"
-        with translated(copy), copy.open("wb") as file:
-            sha256 = _digest(_chunks(path), file)
+        if kind == "saved_model":
+            copy.mkdir()
+            sha256 = digest_of_folder(path, copy)
+        else:
+            with translated(copy), copy.open("wb") as file:
+                sha256 = _digest(_chunks(path), file)
         yield copy, sha256
 
 

@@ -9,13 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pipeline.classes import Classes
+from pipeline.errors import ModelError
+from pipeline.outputs import flatten
 from pipeline.user_code import load_hook
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pipeline.job import Job
-    from pipeline.predictions import Array
+    from pipeline.outputs import Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,20 +27,47 @@ class Finish:
 
     Attributes:
         postprocess: The hook of the user's, or None.
+        classes: What is said of a classifier's classes, or None.
+        hook: The hook's name, for messages.
     """
 
     postprocess: Callable[[dict[str, Any]], Any] | None = None
+    classes: Classes | None = None
+    hook: str = ""
 
-    def __call__(self, outputs: dict[str, Array], rows: int) -> dict[str, Array]:  # noqa: ARG002
+    def __call__(self, outputs: dict[str, Array], rows: int) -> dict[str, Array]:
         """The outputs to write.
 
         Args:
-            outputs: Name → array, as `predictions.flatten` gives them.
+            outputs: Name → array, as `outputs.flatten` gives them.
             rows: Rows of each of them.
+
+        Raises:
+            ModelError: The hook gives something that is no column of as many rows, or the classes
+                do not fit.
+            Exception: Whatever the hook raises.
         """
         if self.postprocess is not None:
-            outputs = self.postprocess(outputs)
-        return outputs
+            outputs = self._columns(self.postprocess(dict(outputs)), rows)
+        return outputs if self.classes is None else self.classes.columns(outputs)
+
+    def _columns(self, given: Any, rows: int) -> dict[str, Array]:
+        if given is None:
+            raise ModelError(
+                "the postprocess hook returns nothing",
+                received=self.hook,
+                hint="it returns the outputs to write: an array, or a dict of arrays by name",
+            )
+        columns = flatten(_arrays(given), ())
+        for name, array in columns.items():
+            if array.ndim == 0 or len(array) != rows:
+                raise ModelError(
+                    "the postprocess hook does not return one entry a row",
+                    column=name,
+                    expected=f"shape ({rows}, …) for {rows} rows",
+                    received=f"shape {array.shape} from {self.hook}",
+                )
+        return columns
 
 
 def finish_for(job: Job) -> Finish:
@@ -45,5 +75,21 @@ def finish_for(job: Job) -> Finish:
 
     Raises:
         ModelError: The hook cannot be imported.
+        ConfigError: The labels are none.
     """
-    return Finish(load_hook(job.postprocess) if job.postprocess else None)
+    classes = Classes(job.labels, job.top_k, job.label_output) if job.labels or job.top_k else None
+    if job.postprocess is None:
+        return Finish(None, classes)
+    return Finish(load_hook(job.postprocess), classes, job.postprocess)
+
+
+def _arrays(value: Any) -> Any:
+    """What a hook returned, lists of values as arrays: a hook may well build them by hand."""
+    import numpy as np
+
+    if isinstance(value, dict):
+        return {name: _arrays(inner) for name, inner in value.items()}
+    if isinstance(value, list) and not any(hasattr(inner, "dtype") for inner in value):
+        texts = value and isinstance(value[0], (str, bytes))
+        return np.array(value, object if texts else None)
+    return value

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.errors import ModelError, PredictFailedError, ShardscoreError
-from pipeline.predictions import Array, PredictionSchema, schema_of
+from pipeline.outputs import Array, as_float64, is_float
+from pipeline.predictions import PredictionSchema, schema_of
 from pipeline.runtime import tensorflow
 from pipeline.scorers import call_predict, call_step, model_raised
 
@@ -224,15 +225,14 @@ def _refuse_random(program: Program, features: Sequence[Array], truth: dict[str,
 
 
 def _close(one: Array, other: Array, tolerance: float) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    if one.dtype.kind not in "fc":
+    if not is_float(one.dtype):
         return np.asarray(one == other)
-    scale = np.maximum(1.0, np.abs(other.astype(np.float64)))
     if one.dtype.itemsize <= 2:
         tolerance = max(tolerance, 1e-2)
+    a, b = as_float64(one), as_float64(other)
     with np.errstate(invalid="ignore"):
-        near = np.abs(one.astype(np.float64) - other.astype(np.float64)) <= tolerance * scale
-    same = (one == other) | (np.isnan(one) & np.isnan(other))
-    return np.asarray(near | same)
+        near = np.abs(a - b) <= tolerance * np.maximum(1.0, np.abs(b))
+    return np.asarray(near | (a == b) | (np.isnan(a) & np.isnan(b)))
 
 
 def _sixteen_bit(program: Program) -> bool:

@@ -5,13 +5,15 @@ The automatic batch size lives here too, since it is a pure function of the sign
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from pipeline.errors import ModelError
+from pipeline.errors import ModelError, UnknownInputsError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+    from pipeline.input_options import InputOptions
 
 Structure = Literal["tensor", "dict", "list"]
 
@@ -21,6 +23,9 @@ _SMALLEST_BATCH = 32
 _STRING_BYTES = 16
 """What a string is taken to weigh when the batch size is chosen: it has no fixed width."""
 
+_WIDTHS = {"string": _STRING_BYTES, "bfloat16": 2}
+"""Bytes of the types that numpy has no name for. What is in neither is taken for 8."""
+
 
 @dataclass(frozen=True, slots=True)
 class InputSpec:
@@ -29,19 +34,20 @@ class InputSpec:
     Attributes:
         name: Key of a dict input, or the input's own name.
         shape: Shape of one row: () or (1,) for a scalar, (k,), (k, m) …
-        dtype: numpy's name of its type, or `string`.
+        dtype: numpy's name of its type, `bfloat16`, or `string`.
+        declared: Whether the model says so itself. A subclassed model knows the shapes it was
+            built on, but no types: then `dtype` is a guess, and the job may say otherwise.
     """
 
     name: str
     shape: tuple[int | None, ...]
     dtype: str
+    declared: bool = True
 
     @property
     def row_bytes(self) -> int:
         """Bytes of one row, as fed to the model."""
-        import numpy as np
-
-        width = _STRING_BYTES if self.dtype == "string" else np.dtype(self.dtype).itemsize
+        width = _width(self.dtype)
         for dimension in self.shape:
             width *= dimension or 1
         return width
@@ -49,6 +55,15 @@ class InputSpec:
     def __str__(self) -> str:
         shape = ", ".join(["n", *("?" if d is None else str(d) for d in self.shape)])
         return f"{self.name}: {self.dtype} ({shape})"
+
+
+def _width(dtype: str) -> int:
+    import numpy as np
+
+    try:
+        return _WIDTHS.get(dtype) or np.dtype(dtype).itemsize
+    except TypeError:
+        return 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,18 +75,24 @@ class Signature:
         structure: `tensor` if it takes one tensor, `dict` for named ones, `list` for a sequence.
         output_names: Names of its outputs in order, where it has them.
         custom_step: Whether its class overrides `predict_step`.
+        nest: If the dict or list holds others, how: dicts and tuples with the places of `inputs`
+            as their leaves; None: it is flat.
     """
 
     inputs: tuple[InputSpec, ...]
     structure: Structure
     output_names: tuple[str, ...]
     custom_step: bool
+    nest: Any = None
 
     def pack(self, arrays: Sequence[Any]) -> Any:
         """Arranges one array or tensor per input as `predict(dataset)` wants an element.
 
         A list becomes a tuple inside a tuple, since Keras takes a bare tuple for (x, y).
         """
+        if self.nest is not None:
+            packed = _filled(self.nest, arrays)
+            return (packed,) if self.structure == "list" else packed
         if self.structure == "dict":
             return {spec.name: array for spec, array in zip(self.inputs, arrays, strict=True)}
         if self.structure == "list":
@@ -87,11 +108,27 @@ class Signature:
         return max(_SMALLEST_BATCH, min(_LARGEST_BATCH, 1 << (rows.bit_length() - 1)))
 
 
-def signature_of(model: Any, path: str) -> Signature:
+def _filled(nest: Any, arrays: Sequence[Any]) -> Any:
+    if isinstance(nest, dict):
+        return {key: _filled(inner, arrays) for key, inner in nest.items()}
+    if isinstance(nest, tuple):
+        return tuple(_filled(inner, arrays) for inner in nest)
+    return arrays[nest]
+
+
+def signature_of(
+    model: Any, path: str, said: Mapping[str, InputOptions] | None = None
+) -> Signature:
     """Reads the signature of a loaded Keras model.
 
+    Args:
+        model: The model.
+        path: How the job names it, for errors.
+        said: What the job says of its inputs, for a model that says nothing.
+
     Raises:
-        ModelError: What it takes as input is unknown, or of a structure that columns cannot feed.
+        UnknownInputsError: Neither the model nor the job says what it takes.
+        ModelError: It was never built, so it has no weights.
     """
     import keras
 
@@ -102,56 +139,123 @@ def signature_of(model: Any, path: str) -> Signature:
         struct = model.input
     except (AttributeError, ValueError):
         struct = getattr(model, "inputs", None)  # a Sequential model has these alone
-    if struct is None or (
-        isinstance(struct, list) and not struct
-    ):  # a subclassed model: it has no symbolic inputs
-        inputs, structure = _built_inputs(model, path)
-        names: tuple[str, ...] = ()
-    else:
-        inputs, structure = _symbolic_inputs(struct, path)
-        names = tuple(getattr(model, "output_names", ()))
-    return Signature(inputs, structure, names, custom_step)
+    if struct is None or (isinstance(struct, list) and not struct):
+        # A subclassed model has no symbolic inputs.
+        return replace(_built(model, path, said or {}), custom_step=custom_step)
+    names = tuple(getattr(model, "output_names", ()))
+    return replace(_symbolic(struct), output_names=names, custom_step=custom_step)
 
 
-def _symbolic_inputs(struct: Any, path: str) -> tuple[tuple[InputSpec, ...], Structure]:
-    if isinstance(struct, dict):
-        named = list(struct.items())
-    elif isinstance(struct, (list, tuple)):
-        named = [(getattr(tensor, "name", ""), tensor) for tensor in struct]
-    else:
-        return (_spec(struct.name, struct),), "tensor"
-    if not all(hasattr(tensor, "dtype") for _, tensor in named):
-        raise ModelError(
-            "the model's inputs are nested",
-            path=path,
-            expected="a tensor, or a flat dict or list of tensors",
-            hint="wrap the model in one whose inputs are a flat dict",
-        )
-    specs = tuple(_spec(name, tensor) for name, tensor in named)
-    if isinstance(struct, dict):
-        return specs, "dict"
+def _symbolic(struct: Any) -> Signature:
+    """What a model takes whose inputs are symbolic tensors, in dicts and lists."""
     # A list of one is fed, and unpacked by Keras, like a single tensor.
-    return (specs, "list") if len(specs) > 1 else (specs, "tensor")
+    if isinstance(struct, (list, tuple)) and len(struct) == 1 and hasattr(struct[0], "dtype"):
+        (struct,) = struct
+    return _signature(
+        struct,
+        is_leaf=lambda node: not isinstance(node, (dict, list, tuple)),
+        spec=lambda name, tensor: InputSpec(
+            name or tensor.name, tuple(tensor.shape[1:]), str(tensor.dtype)
+        ),
+        own_name=lambda tensor, place: getattr(tensor, "name", str(place)),
+    )
 
 
-def _spec(name: str, tensor: Any) -> InputSpec:
-    return InputSpec(name, tuple(tensor.shape[1:]), str(tensor.dtype))
-
-
-def _built_inputs(model: Any, path: str) -> tuple[tuple[InputSpec, ...], Structure]:
-    """Inputs of a subclassed model, from the shapes that it was built with."""
-    built = (model.get_build_config() or {}).get("input_shape")
+def _built(model: Any, path: str, said: Mapping[str, InputOptions]) -> Signature:
+    """What a subclassed model takes: the shapes that it was built with, or what the job says."""
+    if not model.built:
+        raise ModelError(
+            "the model was saved before it was built: it has no weights",
+            path=path,
+            expected="a model that was trained, or called once",
+            hint="call the model on a batch, train it, then model.save()",
+        )
+    shapes = (model.get_build_config() or {}).get("input_shape")
     # Not input_dtype: under a mixed policy that is the type of the arithmetic, too narrow for ids.
     dtype = str(model.variable_dtype)
-    if isinstance(built, dict):
-        specs = [InputSpec(name, tuple(shape[1:]), dtype) for name, shape in built.items()]
-        return tuple(specs), "dict"
-    if isinstance(built, (list, tuple)) and all(isinstance(d, int | None) for d in built):
-        return (InputSpec("features", tuple(built[1:]), dtype),), "tensor"
-    raise ModelError(
+    if _is_nest_of_shapes(shapes):
+        return _signature(
+            shapes,
+            is_leaf=_is_shape,
+            spec=lambda name, shape: InputSpec(
+                name or "features", tuple(shape[1:]), dtype, declared=False
+            ),
+            own_name=lambda _, place: f"features_{place}",
+        )
+    if said and all(options.dtype and options.shape is not None for options in said.values()):
+        return said_signature(said)
+    raise UnknownInputsError(
         "the model does not say what it takes as input",
         path=path,
-        expected="a subclassed model that was built on one tensor or a dict of tensors",
-        received=f"input shape {built!r}",
-        hint="call the model once on a batch before model.save()",
+        expected="a model that was built on a tensor, or on dicts and lists of tensors",
+        received="no input shape" if shapes is None else f"input shape {shapes!r}",
+        hint="say it in the TOML, with a table for each input: [inputs.NAME] with "
+        'columns = ["…"], dtype = "float32" and shape = [3], the shape of one row '
+        "([] for a scalar); or call the model once on a batch before model.save()",
     )
+
+
+def said_signature(said: Mapping[str, InputOptions]) -> Signature:
+    """The signature of a model that says nothing, as the job's tables say it: a tensor if there is
+    one table, a dict of tensors if there are several."""
+    specs = tuple(
+        InputSpec(name, options.shape or (), options.dtype or "float32", declared=False)
+        for name, options in said.items()
+    )
+    return Signature(specs, "tensor" if len(specs) == 1 else "dict", (), custom_step=False)
+
+
+def _is_shape(node: Any) -> bool:
+    return (
+        isinstance(node, (list, tuple))
+        and len(node) > 0
+        and all(isinstance(size, int | None) for size in node)
+    )
+
+
+def _is_nest_of_shapes(node: Any) -> bool:
+    if isinstance(node, dict):
+        return bool(node) and all(map(_is_nest_of_shapes, node.values()))
+    if _is_shape(node):
+        return True
+    return isinstance(node, (list, tuple)) and bool(node) and all(map(_is_nest_of_shapes, node))
+
+
+def _signature(
+    struct: Any,
+    is_leaf: Callable[[Any], bool],
+    spec: Callable[[str, Any], InputSpec],
+    own_name: Callable[[Any, int], str],
+) -> Signature:
+    """Flattens what a model takes: nested ones get dotted names.
+
+    Args:
+        struct: Dicts and lists with leaves.
+        is_leaf: Whether a node is a leaf.
+        spec: (name, or "" if it stands alone; leaf) → its spec.
+        own_name: (leaf or list in a list; its place there) → what it is called.
+    """
+    if is_leaf(struct):
+        return Signature((spec("", struct),), "tensor", (), custom_step=False)
+    specs: list[InputSpec] = []
+
+    def number(node: Any, name: str) -> Any:
+        if is_leaf(node):
+            specs.append(spec(name, node))
+            return len(specs) - 1
+        if isinstance(node, dict):
+            return {key: number(inner, _dotted(name, str(key))) for key, inner in node.items()}
+        return tuple(
+            number(inner, _dotted(name, str(place) if name else own_name(inner, place)))
+            for place, inner in enumerate(node)
+        )
+
+    nest = number(struct, "")
+    inner = nest.values() if isinstance(nest, dict) else nest
+    flat = all(isinstance(place, int) for place in inner)
+    structure: Structure = "dict" if isinstance(nest, dict) else "list"
+    return Signature(tuple(specs), structure, (), custom_step=False, nest=None if flat else nest)
+
+
+def _dotted(name: str, inner: str) -> str:
+    return f"{name}.{inner}" if name else inner

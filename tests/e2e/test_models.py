@@ -5,7 +5,9 @@ from __future__ import annotations
 import zipfile
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tests.e2e.lake import published, shard
@@ -141,14 +143,36 @@ def test_a_resume_finds_the_good_shards_behind_many_bad_ones(
     assert published(tmp_path) == ["000.parquet", "036.parquet"]
 
 
-def test_nested_inputs_are_refused_and_not_a_bug(score: Any, tmp_path: Path) -> None:
+def test_nested_inputs_are_fed_by_dotted_names(score: Any, tmp_path: Path) -> None:
     import keras
 
     a, b, c = (keras.Input((1,), name=name) for name in "abc")
-    keras.Model([[a, b], c], keras.layers.Add()([a, b, c])).save(tmp_path / "nested.keras")
-    done = score(model=tmp_path / "nested.keras")
-    assert done.code == 78
-    assert "inputs are nested" in done.err
+    total = keras.layers.Add()([a, b, c])
+    keras.Model({"pair": [a, b], "one": {"c": c}}, total).save(tmp_path / "nested.keras")
+    columns = {"pair.0": [1.0, 2.0], "pair.1": [10.0, 20.0], "one.c": [100.0, 200.0]}
+    floats = {name: pa.array(values, pa.float32()) for name, values in columns.items()}
+    shard(tmp_path / "lake" / "1.parquet", 2, a=None, b=None, **floats)
+    done = score(model=tmp_path / "nested.keras", input=tmp_path / "lake")
+    assert done.code == 0, done.err
+    found = pq.read_table(tmp_path / "out" / "1.parquet")["prediction"].to_pylist()
+    assert found == [111.0, 222.0]
+
+
+def test_a_saved_model_is_scored_like_any_other(score: Any, tmp_path: Path) -> None:
+    import keras
+
+    x = keras.Input((2,), name="x")
+    model = keras.Model(x, keras.layers.Dense(1)(x))
+    model.export(tmp_path / "exported", verbose=False)
+    done = score(
+        *("--features", "a", "--features", "b"),
+        model=tmp_path / "exported",
+        input=tmp_path / "lake",
+    )
+    assert done.code == 0, done.err
+    found = pq.read_table(tmp_path / "out" / "1.parquet")["prediction"].to_pylist()
+    rows = np.array([[i, 1.0] for i in range(10)], "float32")
+    assert found == pytest.approx(model.predict(rows, verbose=0)[:, 0].tolist())
 
 
 def test_a_package_that_raises_on_import_is_78(score: Any, tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from pipeline.binding import Binding, check, resolve
+from pipeline.binding import Binding, Reading, check
+from pipeline.choosing import resolve
 from pipeline.errors import ConfigError, ContractError
 from pipeline.signature import InputSpec, Signature
 
@@ -19,6 +20,7 @@ TEXTS = {
     "string_view": pa.string_view(),
     "binary": pa.binary(),
     "large_binary": pa.large_binary(),
+    "fixed_size_binary": pa.binary(4),
     "dictionary<string>": pa.dictionary(pa.int32(), pa.string()),
     "dictionary<large_string>": pa.dictionary(pa.int8(), pa.large_string()),
 }
@@ -31,8 +33,6 @@ NEVER = {
     "time32": pa.time32("s"),
     "time64": pa.time64("ns"),
     "duration": pa.duration("s"),
-    "decimal": pa.decimal128(10, 2),
-    "fixed_size_binary": pa.binary(4),
     "struct": pa.struct([("x", pa.float32())]),
     "map": pa.map_(pa.string(), pa.float32()),
     "dictionary<timestamp>": pa.dictionary(pa.int32(), pa.timestamp("us")),
@@ -43,43 +43,54 @@ TYPES = {
     **TEXTS,
     **NEVER,
     "bool": pa.bool_(),
+    "decimal": pa.decimal128(10, 2),
+    "whole-decimal": pa.decimal128(7, 0),
     "dictionary<int64>": pa.dictionary(pa.int32(), pa.int64()),
 }
 
 # What is in neither column of an input's row is refused.
 WIDE = "int32 int64 uint32 uint64 dictionary<int64>"
+TENS = "whole-decimal"  # of seven digits
 RULES = {
-    #          exact                                        rounded            checked
-    "float16": ("bool int8 uint8 float16", "float32 float64", f"int16 uint16 {WIDE}"),
-    "float32": ("bool int8 uint8 int16 uint16 float16 float32", "float64", WIDE),
+    #          exact                                rounded, if allowed        checked
+    "float16": (
+        "bool int8 uint8 float16",
+        "float32 float64 decimal",
+        f"int16 uint16 {WIDE} {TENS}",
+    ),
+    "float32": (
+        f"bool int8 uint8 int16 uint16 float16 float32 {TENS}",
+        "float64 decimal",
+        WIDE,
+    ),
     "float64": (
-        "bool int8 uint8 int16 uint16 int32 uint32 float16 float32 float64",
-        "",
+        f"bool int8 uint8 int16 uint16 int32 uint32 float16 float32 float64 {TENS}",
+        "decimal",
         "int64 uint64 dictionary<int64>",
     ),
-    "int8": ("bool int8", "", f"uint8 int16 uint16 {WIDE}"),
-    "int16": ("bool int8 uint8 int16", "", f"uint16 {WIDE}"),
+    "int8": ("bool int8", "", f"uint8 int16 uint16 {WIDE} {TENS}"),
+    "int16": ("bool int8 uint8 int16", "", f"uint16 {WIDE} {TENS}"),
     "int32": (
-        "bool int8 uint8 int16 uint16 int32",
+        f"bool int8 uint8 int16 uint16 int32 {TENS}",
         "",
         "uint32 int64 uint64 dictionary<int64>",
     ),
     "int64": (
-        "bool int8 uint8 int16 uint16 int32 uint32 int64 dictionary<int64>",
+        f"bool int8 uint8 int16 uint16 int32 uint32 int64 dictionary<int64> {TENS}",
         "",
         "uint64",
     ),
-    "uint8": ("bool uint8", "", f"int8 int16 uint16 {WIDE}"),
-    "uint16": ("bool uint8 uint16", "", f"int8 int16 {WIDE}"),
+    "uint8": ("bool uint8", "", f"int8 int16 uint16 {WIDE} {TENS}"),
+    "uint16": ("bool uint8 uint16", "", f"int8 int16 {WIDE} {TENS}"),
     "uint32": (
         "bool uint8 uint16 uint32",
         "",
-        "int8 int16 int32 int64 uint64 dictionary<int64>",
+        f"int8 int16 int32 int64 uint64 dictionary<int64> {TENS}",
     ),
     "uint64": (
         "bool uint8 uint16 uint32 uint64",
         "",
-        "int8 int16 int32 int64 dictionary<int64>",
+        f"int8 int16 int32 int64 dictionary<int64> {TENS}",
     ),
     "bool": ("bool", "", ""),
     "string": (" ".join(TEXTS), "", ""),
@@ -119,8 +130,8 @@ def bound(kind: pa.DataType, signature: Signature) -> Binding:
 def conversion_of(kind: pa.DataType, signature: Signature) -> str | None:
     try:
         binding = bound(kind, signature)
-    except ContractError:
-        return None
+    except ContractError as error:
+        return "rounded" if "lose precision" in error.message else None
     return binding.inputs[0].uses[0].conversion
 
 
@@ -163,12 +174,12 @@ def test_a_list_feeds_no_input_of_another_shape(
 
 
 def test_a_list_of_one_feeds_an_input_of_width_one() -> None:
-    assert bound(pa.list_(pa.float32()), single((1,))).inputs[0].uses[0].width == 1
+    assert bound(pa.list_(pa.float32()), single((1,))).inputs[0].uses[0].dims == (1,)
 
 
 def test_a_scalar_feeds_an_input_of_width_one_or_none() -> None:
     for shape in ((), (1,)):
-        assert bound(pa.float32(), single(shape)).inputs[0].uses[0].width is None
+        assert bound(pa.float32(), single(shape)).inputs[0].uses[0].dims is None
 
 
 def test_a_type_that_is_refused_is_named_with_its_column_and_its_input() -> None:
@@ -302,11 +313,12 @@ def test_a_binding_lists_each_column_once() -> None:
 
 def test_a_checked_binding_says_how_each_column_is_used() -> None:
     lake = schema(p=pa.int64(), q=pa.list_(pa.float64()))
-    binding = check(several(a=(), b=(3,)), {"a": ("p",), "b": ("q",)}, lake)
+    allowed = Reading(allow_lossy=("q",))
+    binding = check(several(a=(), b=(3,)), {"a": ("p",), "b": ("q",)}, lake, allowed)
     uses = [use for one in binding.inputs for use in one.uses]
-    assert [(u.column, u.type, u.conversion, u.width) for u in uses] == [
+    assert [(u.column, u.type, u.conversion, u.dims) for u in uses] == [
         ("p", pa.int64(), "checked", None),
-        ("q", pa.list_(pa.float64()), "rounded", 3),
+        ("q", pa.list_(pa.float64()), "rounded", (3,)),
     ]
 
 

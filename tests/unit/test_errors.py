@@ -45,6 +45,7 @@ CODES = {
     errors.ConfigError: 78,
     errors.ModelError: 78,
     errors.PredictFailedError: 78,
+    errors.UnknownInputsError: 78,
 }
 
 EVERY_CLASS = [

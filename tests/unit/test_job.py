@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -164,6 +165,12 @@ def test_the_code_of_a_job_is_its_imports_and_its_hooks() -> None:
 def test_the_output_that_labels_are_about_needs_labels() -> None:
     with pytest.raises(ValidationError, match="labels or top_k"):
         job(label_output="y")
+
+
+def test_a_path_stands_for_its_text() -> None:
+    made = job(model=Path("m.keras"), input=[Path("lake"), "more"], output=Path("out"))
+    assert (made.model, made.input, made.output) == ("m.keras", ("lake", "more"), "out")
+    assert job(input=Path("lake")).input == ("lake",)
 
 
 def test_a_job_cannot_be_changed() -> None:

@@ -1,0 +1,175 @@
+"""Choosing: the columns of each input of a model, by what the job says or by their names.
+
+Nothing is guessed but the one column of lists that fits a single input. `pipeline.binding` then
+checks what was chosen against each schema.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.types as pt
+
+from pipeline.binding import Fed, column_of
+from pipeline.columns import Column, expand, nesting
+from pipeline.conversions import conversion_of, is_time
+from pipeline.errors import ConfigError, ContractError, shortened
+from pipeline.input_options import InputOptions, Unit
+from pipeline.misfits import wrong_type
+from pipeline.signature import InputSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+def resolve(
+    fed: Fed,
+    schema: pa.Schema,
+    features: Sequence[str] = (),
+    inputs: Mapping[str, Sequence[str]] | None = None,
+) -> dict[str, tuple[str, ...]]:
+    """Chooses the columns of each input of the model.
+
+    An input that the job maps takes the columns it names; otherwise the column of the input's own
+    name; otherwise, for a model with a single input, the only column of lists that fit it.
+
+    Raises:
+        ConfigError: The job maps what the model does not have, or maps nothing where it must.
+        ContractError: An input finds no column, or the job names one that is not there.
+    """
+    wanted = dict(inputs or {})
+    if features:
+        if len(fed.inputs) > 1:
+            raise ConfigError(
+                "--features is for a model with a single input",
+                received="inputs " + ", ".join(spec.name for spec in fed.inputs),
+                hint="map each input to its columns in the [inputs] table of the TOML",
+            )
+        wanted = {fed.inputs[0].name: features}
+    names = [spec.name for spec in fed.inputs]
+    for name in wanted:
+        if name not in names:
+            raise ConfigError(
+                f"the model has no input {name!r}",
+                expected=", ".join(names),
+                hint="correct the [inputs] table of the TOML",
+            )
+    return {spec.name: _columns_of(spec, schema, wanted, fed) for spec in fed.inputs}
+
+
+def _columns_of(
+    spec: InputSpec,
+    schema: pa.Schema,
+    wanted: Mapping[str, Sequence[str]],
+    fed: Fed,
+) -> tuple[str, ...]:
+    if spec.name in wanted:
+        return expand(wanted[spec.name], schema, f"input {spec.name!r}")
+    if spec.name in schema.names:
+        return (spec.name,)
+    if len(fed.inputs) == 1:
+        lists = [f.name for f in schema if _lists_fit(f.type, spec)]
+        if len(lists) == 1:
+            return (lists[0],)
+        raise ConfigError(
+            "which columns feed the model is not said",
+            expected=f"columns for {spec}",
+            received="columns " + shortened(schema.names),
+            hint="name them in order with --features (names or globs), or in the TOML",
+        )
+    raise ContractError(
+        f"no column feeds the model's input {spec.name!r}",
+        column=spec.name,
+        expected=f"a column of that name for {spec}",
+        received="columns " + shortened(schema.names),
+        hint="rename the column, or map the input to others in the [inputs] table of the TOML",
+    )
+
+
+def _lists_fit(kind: pa.DataType, spec: InputSpec) -> bool:
+    """Whether a column of lists can feed an input, should it lose precision on the way."""
+    levels, values = nesting(kind)
+    if not levels or len(levels) != len(spec.shape) or None in spec.shape:
+        return False
+    if conversion_of(values, spec.dtype, allow_lossy=True) is None:
+        return False
+    return all(level in {None, wanted} for level, wanted in zip(levels, spec.shape, strict=True))
+
+
+def natural_spec(
+    name: str,
+    columns: Sequence[str],
+    schemas: Sequence[pa.Schema],
+    options: InputOptions | None,
+    time_unit: Unit | None = None,
+) -> InputSpec:
+    """What columns feed when no model says what it wants: values of their own type and shape.
+
+    Args:
+        name: Of the input.
+        columns: Names, globs or paths.
+        schemas: The first of them that has all the columns decides.
+        options: What the job says of the input.
+        time_unit: What times are counted in otherwise.
+
+    Raises:
+        ContractError: No schema has the columns, or they have no one type and shape.
+    """
+    options = options or InputOptions()
+    failure: ContractError | None = None
+    for schema in schemas:
+        try:
+            found = [
+                column_of(one, InputSpec(name, (), "any"), schema)
+                for one in expand(columns, schema, f"input {name!r}")
+            ]
+        except ContractError as error:
+            failure = failure or error
+            continue
+        return _natural(name, found, options, time_unit)
+    raise failure or ContractError(f"no shard has a column for {name!r}", column=name)
+
+
+def _natural(
+    name: str, columns: Sequence[Column], options: InputOptions, time_unit: Unit | None
+) -> InputSpec:
+    types = {_natural_type(column, options, time_unit) for column in columns}
+    dims, _ = nesting(columns[0].type)
+    if (len(types) > 1 and "string" in types) or (len(columns) > 1 and dims):
+        raise ContractError(
+            f"the columns of {name!r} cannot stand side by side",
+            expected="numbers alone, or one column",
+            received=", ".join(f"{c.name} {c.type}" for c in columns),
+            hint="give each an input of its own in the [inputs] table",
+        )
+    if options.length is not None and dims:
+        dims = (options.length, *dims[1:])
+    if None in dims:
+        raise ContractError(
+            "a column holds lists of any length",
+            column=columns[0].name,
+            expected=f"a length for the input {name!r}",
+            received=str(columns[0].type),
+            hint=f"say it in the job file: [inputs.{name}] with length = N",
+        )
+    shape = dims if len(columns) == 1 else (len(columns),)
+    if types == {"string"}:
+        return InputSpec(name, shape, "string")
+    return InputSpec(name, shape, np.result_type(*types).name)
+
+
+def _natural_type(column: Column, options: InputOptions, time_unit: Unit | None) -> str:
+    _, kind = nesting(column.type)
+    if pt.is_dictionary(kind):
+        kind = kind.value_type
+    if is_time(kind) and (options.unit or time_unit) is not None:
+        return "int64"
+    if pt.is_decimal(kind):
+        return "float64" if kind.scale > 0 else "int64"
+    if conversion_of(kind, "string"):
+        return "string"
+    if pt.is_boolean(kind) or pt.is_integer(kind) or pt.is_floating(kind):
+        return str(np.dtype(kind.to_pandas_dtype()))
+    raise wrong_type(column, InputSpec(column.name, (), "any"), options)
