@@ -96,7 +96,7 @@ def bound_inputs(signature: Signature, job: Job, schema: pa.Schema) -> tuple[Bou
 
 def _found(spec: InputSpec, binder: _Binder, *, alone: bool) -> tuple[tuple[str, ...], str | None]:
     """The columns of an input that the job does not map, and a remark on them."""
-    names = binder.schema.names
+    names = [name for name in binder.schema.names if name]  # a job cannot name one without a name
     if spec.name in names:
         return (spec.name,), None
     near = [name for name in names if _plain(name) == _plain(spec.name)]

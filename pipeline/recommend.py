@@ -128,8 +128,9 @@ def rate_text(rate: float) -> str:
     """Rows a second in three digits: 950, 31,400, 1.94 M."""
     if rate >= 1e6:
         return f"{rate / 1e6:.3g} M"
-    digits = len(str(int(rate)))
-    return f"{round(rate, 3 - digits):,.0f}" if rate >= 1 else f"{rate:.2g}"
+    if rate < 1000:
+        return f"{rate:.3g}"
+    return f"{round(rate, 3 - len(str(int(rate)))):,.0f}"
 
 
 def times_text(factor: float) -> str:
