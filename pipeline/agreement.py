@@ -48,9 +48,9 @@ def agreement(outputs: Mapping[str, Array], truth: Mapping[str, Array]) -> Agree
         right = truth[name]
         which = f"{name}: " if len(truth) > 1 else ""
         if array.shape != right.shape:
-            return _apart(f"{which}other shape: {array.shape}")
+            return _apart(f"{which}shape {array.shape}")
         if array.dtype != right.dtype:
-            return _apart(f"{which}other type: {array.dtype}")
+            return _apart(f"{which}type {array.dtype}")
     largest, unequal, same = 0.0, 0, True
     for name, array in outputs.items():
         if _is_float(array):

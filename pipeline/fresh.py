@@ -70,12 +70,14 @@ class Fresh:
     """Fresh processes for orders. A context manager, which ends them.
 
     Args:
-        scratch: A folder for what they write to standard error.
+        scratch: A folder for what they write: their standard error, and TensorFlow's temporary
+            files, which a process that is killed leaves behind.
         stop: Is heeded while an order is carried out.
         modules: What the orders' functions lie in, to be imported once for all.
     """
 
     def __init__(self, scratch: Path, stop: Stop, modules: Sequence[str]) -> None:
+        self._scratch = scratch
         self._noise = scratch / "stderr"
         self._stop = stop
         self._modules = tuple(modules)
@@ -139,6 +141,7 @@ class Fresh:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=noise,
+                env={**os.environ, "TMPDIR": str(self._scratch)},
                 # Ctrl-C is the caller's to hear, who then ends the group.
                 start_new_session=True,
             )

@@ -17,7 +17,7 @@ _seen: list[int] = []
 def look(order: dict[str, Any]) -> dict[str, Any]:
     """Says what this process is, and leaves a trace that a process after it must not find."""
     _seen.append(order["number"])
-    print("a module of the user's may print")
+    sys.stdout.write("a module of the user's may print\n")
     return {
         "pid": os.getpid(),
         "seen": _seen,

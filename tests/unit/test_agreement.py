@@ -62,8 +62,8 @@ def test_integers_and_texts_are_equal_or_counted() -> None:
     ("outputs", "complaint"),
     [
         ({"z": ROWS}, "other outputs: z"),
-        ({"y": ROWS[None]}, "other shape: (1, 2, 2)"),
-        ({"y": ROWS.astype(np.float64)}, "other type: float64"),
+        ({"y": ROWS[None]}, "shape (1, 2, 2)"),
+        ({"y": ROWS.astype(np.float64)}, "type float64"),
     ],
 )
 def test_what_cannot_be_compared_is_said(outputs: Any, complaint: str) -> None:
@@ -74,7 +74,7 @@ def test_what_cannot_be_compared_is_said(outputs: Any, complaint: str) -> None:
 def test_of_several_outputs_the_one_at_fault_is_named() -> None:
     outputs = {"a": ROWS, "b": ROWS}
     found = agreement({"a": ROWS, "b": ROWS[:1]}, outputs)
-    assert found.complaint == "b: other shape: (1, 2)"
+    assert found.complaint == "b: shape (1, 2)"
 
 
 def test_the_worst_batch_counts() -> None:
