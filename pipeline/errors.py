@@ -7,7 +7,8 @@
     │   ├── CorruptShardError     not Parquet, truncated, or its footer lies
     │   ├── ContractError         a column is missing, has the wrong type, or collides
     │   ├── BadRowError           a row cannot be scored, and the policy is to fail
-    │   ├── ScoringError          the model raised on a batch
+    │   ├── TooManyBadRowsError   more rows of a shard are bad than the job allows
+    │   ├── ScoringError          the model raised on a batch, and it is no row's fault
     │   └── ChangedInputError     the shard is not the one that was scored before
     ├── OutputMismatchError   the output belongs to another job
     ├── StorageError          reading or writing failed; trying again may help
@@ -156,6 +157,10 @@ class ContractError(DataError):
 
 class BadRowError(DataError):
     """A row cannot be scored, and the policy for bad rows is to fail."""
+
+
+class TooManyBadRowsError(DataError):
+    """A shard has more bad rows than the job allows."""
 
 
 class ScoringError(DataError):

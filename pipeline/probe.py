@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.errors import ModelError, PredictFailedError, ShardscoreError
+from pipeline.calls import call_predict, call_step, model_raised
+from pipeline.errors import ModelError, PredictFailedError, ScoringError, ShardscoreError
 from pipeline.outputs import Array, as_float64, is_float
 from pipeline.predictions import PredictionSchema, schema_of
+from pipeline.rescue import at_fault
 from pipeline.runtime import tensorflow
-from pipeline.scorers import call_predict, call_step, model_raised
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -106,6 +107,33 @@ def probe(
         f"predict_on_batch() would be wrong ({complaint}): it wraps its input in a tuple, which "
         "this model's predict_step does not unpack; streaming through the compiled step instead",
     )
+
+
+def without_faults(program: Program, features: Sequence[Array]) -> list[Array] | None:
+    """The rows of a sample on which the model does not raise; None if it raises whatever they are.
+
+    Args:
+        program: The model, and what stands around it.
+        features: One array per input, on which `predict()` raised as a whole.
+    """
+    rows = len(features[0])
+
+    def attempt(first: int, end: int) -> Exception | None:
+        try:
+            # What predict() would run, without what a call of it costs.
+            element = program.element([array[first:end] for array in features])
+            program.finish(call_step(program, "predict_step", element), end - first)
+        # A model, or a step of the user's, raises whatever it likes.
+        except Exception as error:
+            return error
+        return None
+
+    search = at_fault(rows, attempt, ScoringError("predict() raised"))
+    if search.hopeless or not 0 < len(search.faults) < rows:
+        return None
+    sound = np.ones(rows, bool)
+    sound[list(search.faults)] = False
+    return [array[sound] for array in features]
 
 
 def without_rows(

@@ -101,7 +101,7 @@ class BadRow:
 
     Attributes:
         row: Its number in the shard, counted from 0.
-        column: The column at fault.
+        column: The column at fault; empty where that is not known.
         reason: One line for people.
     """
 
@@ -147,21 +147,30 @@ class ScoredBatch:
         batch: The batch.
         predictions: One Arrow array a prediction column, each `batch.good_rows` long.
         ends_call: Whether all that the model has scored so far has been handed on with this.
+        nonfinite: Rows with a prediction that is NaN or infinite, written all the same.
     """
 
     batch: Batch
     predictions: tuple[pa.Array, ...]
     ends_call: bool
+    nonfinite: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class RowCounts:
-    """Where the rows of a shard, or of a run, went."""
+    """Where the rows of a shard, or of a run, went.
+
+    Attributes:
+        rows_in: All of them.
+        scored, null_scored, quarantined: Each row is one of these.
+        nonfinite: Those of the scored whose prediction is NaN or infinite.
+    """
 
     rows_in: int = 0
     scored: int = 0
     null_scored: int = 0
     quarantined: int = 0
+    nonfinite: int = 0
 
     def __add__(self, other: RowCounts) -> RowCounts:
         return RowCounts(
@@ -169,7 +178,13 @@ class RowCounts:
             self.scored + other.scored,
             self.null_scored + other.null_scored,
             self.quarantined + other.quarantined,
+            self.nonfinite + other.nonfinite,
         )
+
+    @property
+    def bad(self) -> int:
+        """Rows that could not be scored."""
+        return self.null_scored + self.quarantined
 
     @property
     def balanced(self) -> bool:
@@ -230,6 +245,7 @@ class RunReport:
         versions: Of the programs that scored.
         error: What ended the run, if anything but its work did.
         inputs: The addresses that were asked for; paths are absolute.
+        fitting_rows: The most rows that fit into memory at once; None: there was no need to know.
     """
 
     run_id: str
@@ -251,6 +267,7 @@ class RunReport:
     versions: dict[str, str]
     error: ShardscoreError | None = None
     inputs: tuple[str, ...] = ()
+    fitting_rows: int | None = None
 
     @property
     def failed(self) -> tuple[Outcome, ...]:

@@ -59,6 +59,7 @@ def as_json(report: RunReport, *, shards: bool = True) -> dict[str, Any]:
         "fingerprint": report.fingerprint,
         "model_sha256": report.model_sha256,
         "batch_size": report.batch_size,
+        "fitting_batch_rows": report.fitting_rows,
         "probe": report.probe,
         "shards": {
             "total": report.shards,
@@ -72,6 +73,7 @@ def as_json(report: RunReport, *, shards: bool = True) -> dict[str, Any]:
             "scored": counts.scored,
             "null_scored": counts.null_scored,
             "quarantined": counts.quarantined,
+            "nonfinite": counts.nonfinite,
             "resumed": resumed(report),
         },
         "rows_per_second": round(rate(report), 1),
@@ -114,6 +116,7 @@ def _outcome(outcome: Outcome) -> dict[str, Any]:
         "scored": counts.scored,
         "null_scored": counts.null_scored,
         "quarantined": counts.quarantined,
+        "nonfinite": counts.nonfinite,
         "seconds": round(outcome.seconds, 4),
         "resumed": outcome.resumed,
         "error": None if outcome.error is None else _error(outcome.error),

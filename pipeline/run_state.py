@@ -128,6 +128,16 @@ class Run:
             rows=rows,
         )
 
+    def memory_short(self, rows: int) -> None:
+        """A batch did not fit into memory: from here on calls get this many rows at most."""
+        self._report = replace(self._report, fitting_rows=rows)
+        self.observer.event(
+            "memory",
+            f"a batch does not fit into memory: it is scored in parts of {rows:,} rows at most",
+            level="warning",
+            rows=rows,
+        )
+
     def shard_done(self, outcome: Outcome) -> None:
         """A shard was published, by this run or by another meanwhile."""
         if outcome.status == "already_published" and not self._in_flight:

@@ -1,31 +1,28 @@
 """The three ways to score, one for each of Keras' prediction methods.
 
-A `Scorer` turns batches into scored batches, in order, one for one. `PredictOnBatch` and
-`PredictStep` hold one batch at a time. `Predict` runs Keras' own loop, which keeps all its output
-until it ends, so it is given a bounded number of batches a call.
-
-`predict_on_batch(x)` hands the model's step the tuple `(x,)`, `predict()` hands it `x`. A step
-that unpacks as Keras' own does sees no difference; one that takes its argument for the features
-gives wrong shapes without an error. `PredictStep` calls the compiled step with what `predict()`
-would hand it. Which one streams is decided by `pipeline.probe`.
+A `Scorer` turns batches into scored batches, in order, one for one. `Streaming` holds one batch at
+a time. `Predict` runs Keras' own loop, which keeps all its output until it ends, so it is given a
+bounded number of batches a call. Which one streams is decided by `pipeline.probe`; what becomes of
+a batch that raises, by `pipeline.one_batch`.
 """
 
 from __future__ import annotations
 
-import warnings
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from pipeline.errors import ScoringError, ShardscoreError
-from pipeline.records import Batch, ScoredBatch
+from pipeline.calls import call_predict
+from pipeline.errors import ScoringError
+from pipeline.one_batch import BatchScorer, Rules
 from pipeline.stream import BatchStream
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
-    from pipeline.predictions import Array, PredictionSchema
+    from pipeline.outputs import Array
+    from pipeline.predictions import PredictionSchema
     from pipeline.program import Program
-    from pipeline.records import Method
+    from pipeline.records import Batch, Method, ScoredBatch
 
 BATCHES_A_CALL = 16
 """Batches of a big shard that one call of `predict()` takes, where the user asked for it."""
@@ -51,62 +48,29 @@ class Scorer(Protocol):
             together: Whether they are few and small enough to share one call.
 
         Raises:
-            ScoringError: The model raised, or its outputs do not fit the rows.
+            ScoringError: The model raised, and it is no row's fault; or its outputs do not fit the
+                rows.
+            BadRowError: It raised on a row, and the job wants that to end its shard.
             ShardscoreError: What reading the batches raised.
         """
 
 
-def scorer_for(method: Method, program: Program, schema: PredictionSchema) -> Scorer:
+def scorer_for(method: Method, program: Program, schema: PredictionSchema, rules: Rules) -> Scorer:
     """The scorer of a method."""
     if method == "predict":
-        return Predict(program, schema)
-    return Streaming(method, program, schema)
-
-
-def call_step(program: Program, method: Method, tensors: Any) -> dict[str, Array]:
-    """Scores one batch by `predict_on_batch` or by the compiled step.
-
-    Returns:
-        Column → array, (rows, …).
-    """
-    keras_model = program.model.keras
-    if method == "predict_on_batch":
-        outputs = keras_model.predict_on_batch(_as_array_argument(program, tensors))
-    else:
-        keras_model.make_predict_function()
-        outputs = _as_numpy(keras_model.predict_function([tensors]))
-    return program.named(outputs)
-
-
-def call_predict(program: Program, dataset: Any) -> dict[str, Array]:
-    """Scores a dataset by `predict()`, which must not be empty."""
-    with warnings.catch_warnings():
-        # How many batches have a good row is known at the end alone; Keras finds that odd.
-        warnings.filterwarnings("ignore", message="Your input ran out of data")
-        outputs = program.model.keras.predict(dataset, verbose=0)
-    return program.named(outputs)
-
-
-def _as_array_argument(program: Program, tensors: Any) -> Any:
-    # A dataset's element wraps a list of inputs once; the method's argument is the bare list.
-    return tensors[0] if program.model.signature.structure == "list" else tensors
-
-
-def _as_numpy(outputs: Any) -> Any:
-    if isinstance(outputs, dict):
-        return {name: _as_numpy(value) for name, value in outputs.items()}
-    if isinstance(outputs, (list, tuple)):
-        return [_as_numpy(value) for value in outputs]
-    return outputs if hasattr(outputs, "row_splits") else outputs.numpy()
+        return Predict(program, schema, rules)
+    return Streaming(method, program, schema, rules)
 
 
 class Streaming:
     """`predict_on_batch()`, or the compiled `predict_step`: one batch in, one batch out."""
 
-    def __init__(self, method: Method, program: Program, schema: PredictionSchema) -> None:
+    def __init__(
+        self, method: Method, program: Program, schema: PredictionSchema, rules: Rules
+    ) -> None:
         self.method = method
-        self._program = program
-        self._schema = schema
+        self._feed = program.feed
+        self._one = BatchScorer(method, program, schema, rules)
 
     def score(
         self,
@@ -115,22 +79,9 @@ class Streaming:
         *,
         together: bool,  # noqa: ARG002 - one batch is one call here
     ) -> Generator[ScoredBatch, None, None]:
-        with BatchStream(source, count, self._program.feed) as stream:
-            for batch, tensors in stream.scored_pairs():
-                yield ScoredBatch(batch, self._predictions(batch, tensors), ends_call=True)
-
-    def _predictions(self, batch: Batch, tensors: Any) -> tuple[Any, ...]:
-        if tensors is None:
-            return self._schema.empty()
-        try:
-            outputs = call_step(self._program, self.method, tensors)
-            outputs = self._program.finish(outputs, batch.good_rows)
-            return self._schema.to_arrow(list(outputs.values()), batch.good_rows)
-        except ShardscoreError as error:
-            raise error.with_path(batch.shard.path) from error.__cause__
-        # A model, or a step of the user's, raises whatever it likes.
-        except Exception as error:
-            raise model_raised(error, batch.shard.path, batch.start, batch.rows) from error
+        with BatchStream(source, count, self._feed) as stream:
+            for batch, fed in stream.fed_batches():
+                yield self._one.score(batch, fed, ends_call=True)
 
 
 class Predict:
@@ -138,9 +89,10 @@ class Predict:
 
     method: Method = "predict"
 
-    def __init__(self, program: Program, schema: PredictionSchema) -> None:
+    def __init__(self, program: Program, schema: PredictionSchema, rules: Rules) -> None:
         self._program = program
-        self._schema = schema
+        self._fitting = rules.fitting
+        self._one = BatchScorer("predict", program, schema, rules)
 
     def score(
         self, source: Iterator[Batch], count: int, *, together: bool
@@ -156,20 +108,30 @@ class Predict:
             leading.append(batch)
             if batch.good_rows:
                 break
-        else:
-            for batch in leading:
-                yield ScoredBatch(batch, self._schema.empty(), ends_call=batch is leading[-1])
+        if not leading:
             return
-        with BatchStream(chain(leading, source), count, self._program.feed) as stream:
+        if not leading[-1].good_rows or self._fitting.rows is not None:
+            # Or batches do not fit into memory: then one by one, in parts.
+            yield from self._alone(chain(leading, islice(source, count - len(leading))), count)
+            return
+        batches = chain(leading, source)
+        outputs = None
+        with BatchStream(batches, count, self._program.feed) as stream:
             try:
                 outputs = call_predict(self._program, stream.dataset)
+            # A model, a step or a hook of the user's raises whatever it likes.
             except Exception as error:
-                cause = stream.reading_error(error)
-                if cause is not error:
-                    raise cause from None
-                raise model_raised(error, leading[0].shard.path, leading[0].start, None) from error
-            batches = stream.all_batches()
-        yield from self._split(batches, outputs)
+                stream.raise_reading_error(error)
+        read = stream.all_batches()
+        if outputs is not None:
+            yield from self._split(read, outputs)
+            return
+        # One of them is at fault, and it is not known which: each by itself.
+        yield from self._alone(chain(read, islice(batches, count - len(read))), count)
+
+    def _alone(self, batches: Iterator[Batch], count: int) -> Iterator[ScoredBatch]:
+        for number, batch in enumerate(batches, 1):
+            yield self._one.score(batch, None, ends_call=number == count)
 
     def _split(self, batches: list[Batch], outputs: dict[str, Array]) -> Iterator[ScoredBatch]:
         expected = sum(batch.good_rows for batch in batches)
@@ -185,19 +147,5 @@ class Predict:
         for batch in batches:
             stop = start + batch.good_rows
             parts = {name: array[start:stop] for name, array in outputs.items()}
-            finished = self._program.finish(parts, batch.good_rows)
-            predictions = self._schema.to_arrow(list(finished.values()), batch.good_rows)
-            yield ScoredBatch(batch, predictions, ends_call=batch is batches[-1])
+            yield self._one.finished(batch, parts, ends_call=batch is batches[-1])
             start = stop
-
-
-def model_raised(error: Exception, path: str, start: int, rows: int | None) -> ScoringError:
-    """The error for a model that raised, naming the rows it was given."""
-    first = (str(error).strip().splitlines() or [""])[0]
-    where = f"rows {start} to {start + rows - 1}" if rows else f"rows from {start} on"
-    return ScoringError(
-        f"the model raised on {where}",
-        path=path,
-        received=f"{type(error).__name__}: {first}",
-        hint="score these rows by hand to see the whole error; the other shards are scored",
-    )

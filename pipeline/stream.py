@@ -56,8 +56,11 @@ class BatchStream:
         with self._lock:  # tf.data may be reading ahead: wait for it, then let it read no more
             self._failure = self._failure or ScoringError("the stream was closed")
 
-    def scored_pairs(self) -> Iterator[tuple[Batch, Any]]:
-        """Each batch with its tensors, in order; None for a batch without a good row.
+    def fed_batches(self) -> Iterator[tuple[Batch, Any]]:
+        """Each batch with what the model is to be given for it, in order.
+
+        That is None for a batch without a good row, and an exception where making it raised: an
+        image that cannot be decoded, say. What comes behind such a batch is not affected.
 
         Raises:
             ShardscoreError: What reading the batches raised.
@@ -66,8 +69,12 @@ class BatchStream:
         while True:
             try:
                 tensors = next(elements, None)
+            # The graph may run a hook of the user's, which raises whatever it likes.
             except Exception as error:
-                raise self.reading_error(error) from error
+                yield from self._without_good_rows()
+                self.raise_reading_error(error, waiting=bool(self._waiting))
+                yield self._waiting.popleft(), error
+                continue
             if tensors is None:
                 break
             yield from self._without_good_rows()
@@ -80,9 +87,20 @@ class BatchStream:
         self._waiting.clear()
         return batches
 
-    def reading_error(self, error: Exception) -> BaseException:
-        """What really went wrong, where tf.data raised an error of its own for it."""
-        return self._failure if self._failure is not None else error
+    def raise_reading_error(self, error: Exception, *, waiting: bool = False) -> None:
+        """Raises what reading the batches raised, where tf.data raised an error of its own for it.
+
+        Args:
+            error: What tf.data raised.
+            waiting: Whether a batch has been read whose turn it is: then it was no reading that
+                failed, but what is made of that batch.
+        """
+        if waiting:
+            return
+        if self._failure is not None:
+            raise self._failure from error
+        if not self._waiting:
+            raise error
 
     def pull(self) -> list[Any]:
         """The features of the next batch; called from tf.data's thread."""

@@ -33,6 +33,8 @@ def summary_text(report: RunReport) -> str:
         lines["null-scored"] = f"{counts.null_scored:,}"
     if counts.quarantined:
         lines["quarantined"] = f"{counts.quarantined:,} (see {output}/_shardscore/quarantine/)"
+    if counts.nonfinite:
+        lines["not finite"] = f"{counts.nonfinite:,} rows with a prediction that is NaN or infinite"
     lines["shards"] = _shards(report)
     lines["time"] = f"{report.seconds:,.1f} s"
     if counts.rows_in:

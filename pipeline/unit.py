@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from pipeline import checkpoints
 from pipeline.checkpoints import NOTHING, Resumed
 from pipeline.errors import DataError, ScoringError, StoppedError, StorageError
+from pipeline.one_batch import Fitting, Rules
 from pipeline.records import FailedShard, Outcome, WorkUnit
 from pipeline.rows import read_batches, refuse_swapped
 from pipeline.runtime import versions
@@ -53,6 +54,12 @@ class UnitRunner:
         self._run = run
         self._stop = stop
         self._versions = versions()
+        identity = prepared.identity
+        self._rules = Rules(
+            fail_on_bad=identity.on_bad_row == "fail",
+            finite=identity.nonfinite == "bad",
+            fitting=Fitting(told=run.memory_short),
+        )
 
     def __call__(self, unit: WorkUnit) -> None:
         """Scores one unit.
@@ -183,7 +190,7 @@ class UnitRunner:
 
         count = sum(shard.batches(size) for shard in shards) - -(-start // size)
         method = identity.small_method if small else identity.method
-        scorer = scorer_for(method, self._prepared.program, proof.schema)
+        scorer = scorer_for(method, self._prepared.program, proof.schema, self._rules)
         # Closed in this order: the scorer stops reading ahead before its source is closed.
         with (
             closing(batches()) as source,
@@ -215,6 +222,7 @@ class UnitRunner:
             refuse_swapped=partial(refuse_swapped, storage_at(shard.root), shard),
             resumed=resumed,
             replacing=self._surveyed.replaced.get(shard.name),
+            most_bad=self._surveyed.job.most_bad_rows(shard.rows),
         )
 
 

@@ -33,6 +33,7 @@ from pipeline.errors import (
     NotFoundError,
     OutputMismatchError,
     ScoringError,
+    TooManyBadRowsError,
 )
 from pipeline.footer import Provenance, parquet_errors, read_footer
 from pipeline.plan import changed_input, foreign_output
@@ -76,6 +77,7 @@ class Target:
         resumed: How far an earlier run came.
         refuse_swapped: Raises ChangedInputError if the shard is no longer the one that was read.
         replacing: The published file whose place this one takes, if the shard has changed since.
+        most_bad: How many bad rows the shard may have; None: any number.
     """
 
     shard: Shard
@@ -87,6 +89,7 @@ class Target:
     refuse_swapped: Callable[[], None]
     resumed: Resumed = NOTHING
     replacing: ObjectInfo | None = None
+    most_bad: int | None = None
 
     @property
     def origin(self) -> Origin:
@@ -162,7 +165,22 @@ class ShardWriter:
             columns = [*carried.columns, *predictions]
             quarantined = len(batch.bad)
         self._file.append(pa.RecordBatch.from_arrays(columns, schema=self._target.schema))
-        self._counts += RowCounts(batch.rows, batch.good_rows, null_scored, quarantined)
+        self._counts += RowCounts(
+            batch.rows, batch.good_rows, null_scored, quarantined, scored.nonfinite
+        )
+        self._refuse_too_many()
+
+    def _refuse_too_many(self) -> None:
+        limit, bad = self._target.most_bad, self._counts.bad
+        if limit is not None and bad > limit:
+            raise TooManyBadRowsError(
+                "the shard has too many bad rows; nothing of it was published",
+                path=self._shard.path,
+                expected=f"at most {limit:,} of {self._shard.rows:,} rows",
+                received=f"{bad:,} among the first {self._counts.rows_in:,}",
+                hint="look at why they are bad with --on-bad-row fail and another --output, or "
+                "allow more with --max-bad-rows",
+            )
 
     def checkpoint(self) -> int | None:
         """Saves all batches that were taken, so that a later run goes on behind them.
