@@ -2,7 +2,7 @@
 at one batch size on it.
 
 Orders and results are plain values, since they come from and go to another process (see `fresh`).
-The model is called through `Program` and the scorers' own calls, so that what is measured is what
+The model is called through `Program` and `calls`, as the scorers do, so that what is measured is what
 is run. Every method is fed by one tf.data pipeline, as a run feeds it: what differs is the method
 alone.
 """
@@ -23,6 +23,7 @@ import pyarrow as pa
 
 from pipeline.agreement import agreement, worst
 from pipeline.array_file import read_arrays, write_arrays
+from pipeline.calls import call_predict, call_step
 from pipeline.contract import contracts
 from pipeline.discover import Discovery, discover
 from pipeline.errors import DataError, ModelError, NoInputError
@@ -34,7 +35,6 @@ from pipeline.probe import PROBE_ROWS, probe
 from pipeline.records import Shard
 from pipeline.rows import read_batches
 from pipeline.runtime import tensorflow
-from pipeline.scorers import call_predict, call_step
 from pipeline.unbegun import unbegun
 
 if TYPE_CHECKING:
