@@ -13,7 +13,7 @@ from pipeline.tables import aligned, short_path, size, table
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_HEAD = ("", "batch", "method", "rows/s", "ms a batch", "first call", "memory", "to predict()")
+_HEAD = ("", "batch", "method", "rows/s", "ms a batch", "first call", "memory", "against predict()")
 _CELL = 36
 
 
@@ -80,7 +80,7 @@ def _shortened(text: str) -> str:
 
 def _difference(record: Mapping[str, Any]) -> str:
     if record["method"] == "predict":
-        return "is the measure"
+        return "the measure"
     if record["complaint"] is not None:
         return str(record["complaint"])
     parts = [f"within {record['difference']:.0e}"] if record["difference"] else []

@@ -2,9 +2,8 @@
 at one batch size on it.
 
 Orders and results are plain values, since they come from and go to another process (see `fresh`).
-The model is called through `Program` and `calls`, as the scorers do, so that what is measured is what
-is run. Every method is fed by one tf.data pipeline, as a run feeds it: what differs is the method
-alone.
+The model is called as the scorers call it, so that what is measured is what is run. Every method is
+fed by one tf.data pipeline, as a run feeds it: what differs is the method alone.
 """
 
 from __future__ import annotations
