@@ -44,7 +44,7 @@ def folder(tmp_path: Path) -> Path:
     rng = np.random.default_rng(0)
     for day in (1, 2):
         frame = pd.DataFrame({"id": range(100), "day": day, "age": rng.integers(18, 90, 100)})
-        frame["income"] = rng.normal(30_000, 9_000, 100)
+        frame["income"] = rng.normal(30_000, 9_000, 100).astype("float32")
         frame.to_parquet(tmp_path / "shards" / f"{day}.parquet")
     (tmp_path / "sample_data").symlink_to(SAMPLE)
     return tmp_path
