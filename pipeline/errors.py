@@ -7,8 +7,8 @@
     │   ├── CorruptShardError     not Parquet, truncated, or its footer lies
     │   ├── ContractError         a column is missing, has the wrong type, or collides
     │   ├── BadRowError           a row cannot be scored, and the policy is to fail
-    │   ├── TooManyBadRowsError   more rows of a shard are bad than the job allows
-    │   ├── ScoringError          the model raised on a batch, and it is no row's fault
+    │   ├── TooManyBadRowsError   more rows cannot be scored than the job allows
+    │   ├── ScoringError          the model raised on a batch
     │   └── ChangedInputError     the shard is not the one that was scored before
     ├── OutputMismatchError   the output belongs to another job
     ├── StorageError          reading or writing failed; trying again may help
@@ -160,7 +160,7 @@ class BadRowError(DataError):
 
 
 class TooManyBadRowsError(DataError):
-    """A shard has more bad rows than the job allows."""
+    """More rows of a shard cannot be scored than the job allows."""
 
 
 class ScoringError(DataError):

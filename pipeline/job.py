@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
-from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -111,13 +109,6 @@ class Job(BaseModel):
     checkpoint_every: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 30.0
     shard_index: Annotated[int, Field(ge=0, strict=True)] | None = None
     shard_count: Annotated[int, Field(ge=1, strict=True)] | None = None
-
-    def most_bad_rows(self, rows: int) -> int | None:
-        """How many bad rows a shard of so many rows may have; None: any number."""
-        limit = self.max_bad_rows
-        if isinstance(limit, str):
-            return math.floor(Fraction(limit.rstrip("%")) * rows / 100)
-        return limit
 
     @model_validator(mode="after")
     def _a_share_of_how_many(self) -> Self:

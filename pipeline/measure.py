@@ -22,7 +22,6 @@ import pyarrow as pa
 
 from pipeline.agreement import agreement, worst
 from pipeline.array_file import read_arrays, write_arrays
-from pipeline.calls import call_predict, call_step
 from pipeline.contract import contracts
 from pipeline.discover import Discovery, discover
 from pipeline.errors import DataError, ModelError, NoInputError
@@ -34,6 +33,7 @@ from pipeline.probe import PROBE_ROWS, probe
 from pipeline.records import Shard
 from pipeline.rows import read_batches
 from pipeline.runtime import tensorflow
+from pipeline.scorers import call_predict, call_step
 from pipeline.unbegun import unbegun
 
 if TYPE_CHECKING:

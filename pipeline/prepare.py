@@ -28,7 +28,7 @@ from pipeline.job import AS_ASKED, JobIdentity, RunRecord, input_options, small_
 from pipeline.model import load
 from pipeline.plan import standing, work_units
 from pipeline.postprocess import finish_for
-from pipeline.probe import PROBE_ROWS, Proof, probe, without_faults, without_rows
+from pipeline.probe import PROBE_ROWS, Proof, probe, without_rows
 from pipeline.program import Program
 from pipeline.records import FailedShard
 from pipeline.rows import read_batches
@@ -248,14 +248,12 @@ def _prove(survey: Survey, program: Program, bound: Mapping[str, Contract]) -> P
     for features in _samples(survey.shards_at_hand, bound, wanted):
         try:
             return probe(program, features, choice, types)
+        # It may be this shard's rows: it fails again when its turn comes, if another proves the
+        # model sound.
         except PredictFailedError as error:
             failures.append(error.detached())
-        # It may be some of these rows; they are bad rows when their turn comes.
-        sound = without_faults(program, features)
-        if sound is not None:
-            return probe(program, sound, choice, types)
-        if len(failures) >= patience:
-            break
+            if len(failures) >= patience:
+                break
     if failures:
         raise failures[0]
     return without_rows(program, choice, types)

@@ -91,7 +91,7 @@ class DeadLetters:
         )
         ours = [
             pa.array([bad.row for bad in batch.bad], pa.int64()),
-            pa.array([bad.column or None for bad in batch.bad], pa.string()),
+            pa.array([bad.column for bad in batch.bad], pa.string()),
             pa.array([bad.reason for bad in batch.bad], pa.string()),
         ]
         self._file.append(pa.RecordBatch.from_arrays([*rows.columns, *ours], schema=self._schema))

@@ -8,6 +8,7 @@ needs is the sentence inside.
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 _WRAPPING = re.compile(
     r"Graph execution error|Detected at node|<stack traces|\d+ root error|\s+File \"|"
@@ -19,6 +20,7 @@ _PREFIXES = re.compile(
     r"\{\{function_node [^}]*\}\}\s*|\(\d+\)\s+|[A-Z_]+:\s+(?=[A-Z{])|"
     r"Error in user-defined function passed to .*? transformation with iterator: \S+: "
 )
+_PLACE = re.compile(r'File "([^"]+)", line (\d+), in ')
 _SUFFIX = re.compile(r"\s*\[Op:[^\]]*\](\s*name:.*)?$")
 
 
@@ -35,5 +37,19 @@ def reason_of(error: BaseException) -> str:
 
 def named_reason(error: BaseException) -> str:
     """The same behind the error's type."""
-    said = reason_of(error)
-    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+    said, kind = reason_of(error), type(error).__name__
+    if said == kind or said.startswith(f"{kind}: "):
+        return said
+    return f"{kind}: {said}" if said else kind
+
+
+def place_of(error: BaseException, but: str) -> str:
+    """Where in the user's code it was raised while a graph was made; empty if that is not known.
+
+    Args:
+        error: What was raised.
+        but: A file of ours, through which the user's code was called.
+    """
+    places = _PLACE.findall(str(error)) if hasattr(error, "ag_error_metadata") else []
+    users = [f"{Path(file).name} line {line}" for file, line in places if file != but]
+    return users[-1] if users else ""

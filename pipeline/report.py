@@ -59,7 +59,6 @@ def as_json(report: RunReport, *, shards: bool = True) -> dict[str, Any]:
         "fingerprint": report.fingerprint,
         "model_sha256": report.model_sha256,
         "batch_size": report.batch_size,
-        "fitting_batch_rows": report.fitting_rows,
         "probe": report.probe,
         "shards": {
             "total": report.shards,
@@ -76,6 +75,7 @@ def as_json(report: RunReport, *, shards: bool = True) -> dict[str, Any]:
             "nonfinite": counts.nonfinite,
             "resumed": resumed(report),
         },
+        "fitting_batch_rows": report.fitting_batch_rows,
         "rows_per_second": round(rate(report), 1),
         "memory": {
             "after_load_bytes": report.memory_after_load,

@@ -128,14 +128,16 @@ class Run:
             rows=rows,
         )
 
-    def memory_short(self, rows: int) -> None:
-        """A batch did not fit into memory: from here on calls get this many rows at most."""
-        self._report = replace(self._report, fitting_rows=rows)
+    def memory_short(self, rows: int, fitting: int) -> None:
+        """A batch did not fit into memory; from now on that many rows are scored in a call."""
+        self._report = replace(self._report, fitting_batch_rows=fitting)
         self.observer.event(
-            "memory",
-            f"a batch does not fit into memory: it is scored in parts of {rows:,} rows at most",
+            "memory_short",
+            f"a batch of {rows:,} rows does not fit into memory: from here on at most {fitting:,} "
+            "are scored in a call; batches and what is saved are as they were",
             level="warning",
             rows=rows,
+            fitting=fitting,
         )
 
     def shard_done(self, outcome: Outcome) -> None:

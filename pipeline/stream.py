@@ -10,7 +10,7 @@ import functools
 import itertools
 import threading
 from collections import deque
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from pipeline.errors import ScoringError
 from pipeline.runtime import tensorflow
@@ -56,29 +56,30 @@ class BatchStream:
         with self._lock:  # tf.data may be reading ahead: wait for it, then let it read no more
             self._failure = self._failure or ScoringError("the stream was closed")
 
-    def fed_batches(self) -> Iterator[tuple[Batch, Any]]:
-        """Each batch with what the model is to be given for it, in order.
+    def elements(self) -> Iterator[tuple[Batch, Any, Exception | None]]:
+        """Each batch with what the model takes for it, in order.
 
-        That is None for a batch without a good row, and an exception where making it raised: an
-        image that cannot be decoded, say. What comes behind such a batch is not affected.
+        Yields:
+            The batch; its element, None if it has no good row; and, in the place of an element,
+            what the graph raised on it: an image that does not decode, a hook of the user's.
 
         Raises:
             ShardscoreError: What reading the batches raised.
         """
         elements = iter(self.dataset)
         while True:
+            element, raised = None, None
             try:
-                tensors = next(elements, None)
-            # The graph may run a hook of the user's, which raises whatever it likes.
+                element = next(elements, None)
             except Exception as error:
-                yield from self._without_good_rows()
-                self.raise_reading_error(error, waiting=bool(self._waiting))
-                yield self._waiting.popleft(), error
-                continue
-            if tensors is None:
+                raised = error.with_traceback(None)
+            if element is None and raised is None:
                 break
             yield from self._without_good_rows()
-            yield self._waiting.popleft(), tensors
+            if not self._waiting:
+                # All that was read has been handed on, so it was the reading.
+                raise self.reading_error(cast(Exception, raised)) from raised
+            yield self._waiting.popleft(), element, raised
         yield from self._without_good_rows()
 
     def all_batches(self) -> list[Batch]:
@@ -87,20 +88,9 @@ class BatchStream:
         self._waiting.clear()
         return batches
 
-    def raise_reading_error(self, error: Exception, *, waiting: bool = False) -> None:
-        """Raises what reading the batches raised, where tf.data raised an error of its own for it.
-
-        Args:
-            error: What tf.data raised.
-            waiting: Whether a batch has been read whose turn it is: then it was no reading that
-                failed, but what is made of that batch.
-        """
-        if waiting:
-            return
-        if self._failure is not None:
-            raise self._failure from error
-        if not self._waiting:
-            raise error
+    def reading_error(self, error: Exception) -> BaseException:
+        """What really went wrong, where tf.data raised an error of its own for it."""
+        return self._failure if self._failure is not None else error
 
     def pull(self) -> list[Any]:
         """The features of the next batch; called from tf.data's thread."""
@@ -119,9 +109,9 @@ class BatchStream:
             self._waiting.append(batch)
         return list(batch.features)
 
-    def _without_good_rows(self) -> Iterator[tuple[Batch, None]]:
+    def _without_good_rows(self) -> Iterator[tuple[Batch, None, None]]:
         while self._waiting and self._waiting[0].good_rows == 0:
-            yield self._waiting.popleft(), None
+            yield self._waiting.popleft(), None, None
 
 
 # TensorFlow keeps each Python function that a graph calls for the life of the process, and all

@@ -26,6 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import checkpoints
+from pipeline.bad_rows import refuse_too_many
 from pipeline.checkpoints import NOTHING, CheckpointNote, Origin, Resumed, Span
 from pipeline.errors import (
     AlreadyExistsError,
@@ -33,7 +34,6 @@ from pipeline.errors import (
     NotFoundError,
     OutputMismatchError,
     ScoringError,
-    TooManyBadRowsError,
 )
 from pipeline.footer import Provenance, parquet_errors, read_footer
 from pipeline.plan import changed_input, foreign_output
@@ -77,7 +77,7 @@ class Target:
         resumed: How far an earlier run came.
         refuse_swapped: Raises ChangedInputError if the shard is no longer the one that was read.
         replacing: The published file whose place this one takes, if the shard has changed since.
-        most_bad: How many bad rows the shard may have; None: any number.
+        most_bad: Most bad rows that the shard may have; None: any number.
     """
 
     shard: Shard
@@ -124,6 +124,7 @@ class ShardWriter:
         self._exit = ExitStack()
 
     def __enter__(self) -> Self:
+        self._refuse_too_many()  # of rows that checkpoints hold
         self._exit.enter_context(self._dead)
         self._exit.enter_context(self._file)
         return self
@@ -136,11 +137,16 @@ class ShardWriter:
 
         Raises:
             ContractError: Arrow cannot filter one of the columns that travel along.
+            TooManyBadRowsError: The shard has more bad rows now than it may have.
         """
         self._sound = False  # half a batch may be written, until all of it is
         with parquet_errors(self._shard.path):
             self._write(scored)
+        self._refuse_too_many()
         self._sound = True
+
+    def _refuse_too_many(self) -> None:
+        refuse_too_many(self._shard, self._counts.bad, self._target.most_bad)
 
     def _write(self, scored: ScoredBatch) -> None:
         batch = scored.batch
@@ -168,19 +174,6 @@ class ShardWriter:
         self._counts += RowCounts(
             batch.rows, batch.good_rows, null_scored, quarantined, scored.nonfinite
         )
-        self._refuse_too_many()
-
-    def _refuse_too_many(self) -> None:
-        limit, bad = self._target.most_bad, self._counts.bad
-        if limit is not None and bad > limit:
-            raise TooManyBadRowsError(
-                "the shard has too many bad rows; nothing of it was published",
-                path=self._shard.path,
-                expected=f"at most {limit:,} of {self._shard.rows:,} rows",
-                received=f"{bad:,} among the first {self._counts.rows_in:,}",
-                hint="look at why they are bad with --on-bad-row fail and another --output, or "
-                "allow more with --max-bad-rows",
-            )
 
     def checkpoint(self) -> int | None:
         """Saves all batches that were taken, so that a later run goes on behind them.
