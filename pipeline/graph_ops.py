@@ -185,7 +185,8 @@ def _library(meta_graph: Any) -> dict[str, Any]:
 def _all(meta_graph: Any, library: Mapping[str, Any]) -> Iterator[_Found]:
     for node in meta_graph.graph_def.node:
         yield _Found(node, "")
-    for name, function in library.items():
+    # TensorFlow stores them in no order: of several faults the same one is told each time.
+    for name, function in sorted(library.items()):
         for node in function.node_def:
             yield _Found(node, name)
 

@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.errors import ModelError, PredictFailedError, ShardscoreError
+from pipeline.halving import Search, TogetherOnlyError
 from pipeline.outputs import Array, as_float64, is_float
 from pipeline.predictions import PredictionSchema, schema_of
+from pipeline.raised import out_of_memory
+from pipeline.reasons import named_reason
 from pipeline.runtime import tensorflow
-from pipeline.scorers import call_predict, call_step, model_raised
+from pipeline.scorers import call_predict, call_step
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,6 +30,9 @@ if TYPE_CHECKING:
     from pipeline.records import Method
 
 PROBE_ROWS = 256
+
+PATIENCE = 4
+"""Rows that are tried alone before a sample is given up on which nothing but errors was seen."""
 
 # Same rows in a batch of the same size: only the last bits may differ. Other batch sizes change
 # the order of additions, and a 16-bit model rounds each step to three decimal digits.
@@ -70,17 +76,9 @@ def probe(
         ModelError: `predict()` fails, disagrees with itself, or makes rows depend on each other;
             or the method that the user named disagrees with it.
     """
+    features, truth = _that_score(program, features)
     rows = len(features[0])
-    truth = _predict(program, features)
-    for name, array in truth.items():
-        if array.ndim == 0 or len(array) != rows:
-            raise ModelError(
-                "predict() does not return one prediction a row",
-                path=program.model.path,
-                column=name,
-                expected=f"shape ({rows}, …) for {rows} rows",
-                received=f"shape {array.shape}",
-            )
+    _refuse_other_rows(program, truth, rows)
     schema = schema_of(program.finish(truth, rows), recorded)
     _refuse_dependent_rows(program, features, truth)
     complaint = _complaint(program, features, "predict_on_batch", truth)
@@ -108,6 +106,89 @@ def probe(
     )
 
 
+def _that_score(
+    program: Program, features: Sequence[Array]
+) -> tuple[Sequence[Array], dict[str, Array]]:
+    """The rows to probe with, and what `predict()` says of them.
+
+    Those that raise alone are left out, since they will be bad rows; and where memory is short,
+    fewer will do.
+
+    Raises:
+        PredictFailedError: `predict()`, or what is done to its outputs, raises all the same.
+    """
+    while True:
+        rows = len(features[0])
+        try:
+            truth = _predict(program, features)
+            if all(len(array) == rows for array in truth.values() if array.ndim):
+                _finished(program, truth, rows)
+        except PredictFailedError as error:
+            fewer = _without_culprits(program, features, error.__cause__)
+            if fewer is None:
+                raise
+        else:
+            return features, truth
+        features = fewer
+
+
+def _without_culprits(
+    program: Program, features: Sequence[Array], cause: BaseException | None
+) -> list[Array] | None:
+    """The rows that do not raise alone; None if that is no help."""
+    rows = len(features[0])
+    if cause is not None and out_of_memory(cause):
+        return [array[: rows // 2] for array in features] if rows > 1 else None
+
+    def attempt(start: int, stop: int) -> Exception | None:
+        try:
+            element = program.element([array[start:stop] for array in features])
+            program.finish(call_step(program, "predict_step", element), stop - start)
+        # A model, or code of the user's, raises whatever it likes.
+        except Exception as error:
+            return error.with_traceback(None)
+        return None
+
+    search = Search(rows, attempt)
+    if rows == 1 or attempt(0, rows) is None or search.hopeless(min(rows, PATIENCE)) is not None:
+        return None
+    kept = np.ones(rows, bool)
+    try:
+        kept[[row for row, _ in search.culprits()]] = False
+    except TogetherOnlyError:
+        return None
+    return [array[kept] for array in features] if kept.any() else None
+
+
+def _refuse_other_rows(program: Program, truth: dict[str, Array], rows: int) -> None:
+    for name, array in truth.items():
+        if array.ndim == 0 or len(array) != rows:
+            raise ModelError(
+                "predict() does not return one prediction a row",
+                path=program.model.path,
+                column=name,
+                expected=f"shape ({rows}, …) for {rows} rows",
+                received=f"shape {array.shape}",
+            )
+
+
+def _finished(program: Program, truth: dict[str, Array], rows: int) -> None:
+    """Raises PredictFailedError if what is done to the outputs raises."""
+    try:
+        program.finish(truth, rows)
+    except ShardscoreError as error:
+        raise error.with_path(program.model.path) from error.__cause__
+    # A hook of the user's raises whatever it likes.
+    except Exception as error:
+        raise PredictFailedError(
+            "the postprocess hook fails on the outputs of the first rows",
+            path=program.model.path,
+            expected="; ".join(f"{n}: {a.dtype} {a.shape}" for n, a in truth.items()),
+            received=f"{named_reason(error)}, in {program.finish.hook}",
+            hint="it is given NumPy arrays by name, and returns arrays of as many rows",
+        ) from error
+
+
 def without_rows(
     program: Program, choice: MethodChoice, recorded: Mapping[str, str] | None = None
 ) -> Proof:
@@ -119,7 +200,7 @@ def without_rows(
     # Some layers cannot be called on no rows; then a row of zeros shows the shapes as well.
     for rows in (0, 1):
         try:
-            outputs = call_step(program, "predict_step", program.element(_zeros(program, rows)))
+            outputs = call_step(program, "predict_step", program.element(program.feed.sample(rows)))
             schema = schema_of(program.finish(outputs, rows), recorded)
         # A model, or a step of the user's, raises whatever it likes.
         except Exception as error:
@@ -135,30 +216,29 @@ def without_rows(
     return Proof(method, schema, "no row to prove the methods on")
 
 
-def _zeros(program: Program, rows: int) -> list[Array]:
-    """Zeros, or empty strings, for each input: (rows, …)."""
-    return [
-        np.full((rows, *(d or 1 for d in spec.shape)), b"", object)
-        if spec.dtype == "string"
-        else np.zeros((rows, *(d or 1 for d in spec.shape)), spec.dtype)
-        for spec in program.feed.inputs
-    ]
-
-
 def _predict(program: Program, features: Sequence[Array]) -> dict[str, Array]:
-    dataset = tensorflow().data.Dataset.from_tensors(program.element(features))
     try:
-        return call_predict(program, dataset)
+        element = program.element(features)
+    # A hook of the user's raises whatever it likes.
+    except Exception as error:
+        raise PredictFailedError(
+            "the first rows cannot be made what the model takes",
+            path=program.model.path,
+            expected="; ".join(str(spec) for spec in program.feed.inputs),
+            received=named_reason(error),
+            hint="look at these rows, and at the preprocess hook if there is one",
+        ) from error
+    try:
+        return call_predict(program, tensorflow().data.Dataset.from_tensors(element))
     except ShardscoreError as error:
         raise error.with_path(program.model.path) from error.__cause__
     # A model, or a step of the user's, raises whatever it likes.
     except Exception as error:
-        raised = model_raised(error, program.model.path, 0, len(features[0]))
         raise PredictFailedError(
             "predict() fails on the first rows",
             path=program.model.path,
             expected="; ".join(str(spec) for spec in program.feed.inputs),
-            received=raised.received,
+            received=named_reason(error),
             hint="check with `plan` which columns feed which input",
         ) from error
 
@@ -207,7 +287,8 @@ def _refuse_dependent_rows(
             received="other shapes"
             if other is None or other.shape != array[:part].shape
             else f"{wrong.mean():.0%} of the values differ",
-            hint="look for statistics over the batch, or padding without a mask, in the model",
+            hint="look for statistics over the batch, or padding without a mask, in "
+            + _culprits(program),
         )
 
 
@@ -220,8 +301,15 @@ def _refuse_random(program: Program, features: Sequence[Array], truth: dict[str,
                 path=program.model.path,
                 column=name,
                 expected="a model whose predictions are a function of its input",
-                hint="look for dropout or sampling that is active outside training",
+                hint="look for dropout or sampling that is active outside training, in "
+                + _culprits(program),
             )
+
+
+def _culprits(program: Program) -> str:
+    """What can make predictions other than a function of a row, for hints."""
+    hook = program.feed.preprocess
+    return "the model" if hook is None else f"the model and in the preprocess hook {hook.hook}"
 
 
 def _close(one: Array, other: Array, tolerance: float) -> np.ndarray[Any, np.dtype[np.bool_]]:

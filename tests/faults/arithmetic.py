@@ -50,7 +50,9 @@ def predicted(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> dict[str, np.
     return {"sum": a + b, "powers": np.concatenate([a, a**2, a**3], axis=1)}
 
 
-def load(path: str, imports: Sequence[str] = (), expected: str | None = None) -> LoadedModel:
+def load(
+    path: str, _imports: Sequence[str] = (), expected: str | None = None, **_said: object
+) -> LoadedModel:
     time.sleep(float(os.environ.get("LOAD_PAUSE", "0")))
     return LoadedModel(None, SIGNATURE, digest_model(path, expected), path)
 
@@ -91,7 +93,7 @@ def install(put: Callable[[object, str, Any], None] = setattr) -> None:
 
     put(prepare, "load", load)
     put(prepare, "probe", probe)
-    put(unit, "scorer_for", lambda _method, _program, schema: Arithmetic(schema))
+    put(unit, "scorer_for", lambda _method, _program, schema, *_more: Arithmetic(schema))
     if rows := os.environ.get("GROUP_ROWS"):
         put(segments, "row_group_rows", lambda _schema: int(rows))
 
