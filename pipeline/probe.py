@@ -227,8 +227,8 @@ def _zeros(program: Program, rows: int) -> list[Array]:
 
 
 def _predict(program: Program, features: Sequence[Array]) -> dict[str, Array]:
-    dataset = tensorflow().data.Dataset.from_tensors(program.element(features))
     try:
+        dataset = tensorflow().data.Dataset.from_tensors(program.element(features))
         return call_predict(program, dataset)
     except ShardscoreError as error:
         raise error.with_path(program.model.path) from error.__cause__
