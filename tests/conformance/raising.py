@@ -122,7 +122,13 @@ def write(path: Path, values: np.ndarray[Any, Any], **more: Any) -> None:
     pq.write_table(pa.table(table), path, row_group_size=1_000)
 
 
-def run(model: Path, folder: Path, observer: Observer | None = None, **more: Any) -> RunReport:
+def run(
+    model: Path,
+    folder: Path,
+    observer: Observer | None = None,
+    stop: Stop | None = None,
+    **more: Any,
+) -> RunReport:
     chosen: dict[str, Any] = {
         "input": (str(folder / "in"),),
         "output": str(folder / "out"),
@@ -130,7 +136,7 @@ def run(model: Path, folder: Path, observer: Observer | None = None, **more: Any
         "on_bad_row": "quarantine",
         **more,
     }
-    return score(Job(model=str(model), **chosen), observer or Silent(), Stop())
+    return score(Job(model=str(model), **chosen), observer or Silent(), stop or Stop())
 
 
 def published(folder: Path, name: str = "a.parquet") -> pa.Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -12,6 +13,8 @@ import pytest
 
 from pipeline import scorers
 from pipeline.errors import BadRowError, ScoringError, TooManyBadRowsError
+from pipeline.progress import Silent
+from pipeline.stop import Stop
 from tests.conformance.raising import (
     COLUMNS,
     Crowded,
@@ -26,6 +29,7 @@ from tests.conformance.raising import (
     saved,
     write,
 )
+from tests.conftest import files_below
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -216,51 +220,43 @@ def test_rows_that_raise_only_together_fail_their_shard_and_are_named(
     assert len(calls) <= 40
 
 
-def test_a_run_that_is_stopped_after_each_batch_ends_with_the_same_bytes(
-    picky: Path, tmp_path: Path
+class Ending(Silent):
+    """Ends a run with its second batch: by a signal, or at once, as a kill would."""
+
+    def __init__(self, stop: Stop | None) -> None:
+        self.stop = stop
+        self.batches = 0
+
+    def advance(self, rows: int) -> None:
+        self.batches += rows > 0
+        if self.batches < 2:
+            return
+        if self.stop is None:
+            raise SystemExit
+        self.stop.request(15)
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["stopped", "killed"])
+def test_a_run_that_is_ended_again_and_again_leaves_the_bytes_of_one_that_was_not(
+    killed: bool, picky: Path, tmp_path: Path
 ) -> None:
-    from pipeline.job import Job
-    from pipeline.progress import Silent
-    from pipeline.run import score
-    from pipeline.stop import Stop
-    from tests.conftest import files_below
-
-    class Stopping(Silent):
-        """Asks for a stop with each batch."""
-
-        def __init__(self, stop: Stop) -> None:
-            self.stop = stop
-
-        def advance(self, rows: int) -> None:
-            if rows > 0:
-                self.stop.request(15)
-
     bad = [3, 64, 65, 66, 399]
     chosen: dict[str, Any] = {"batch_size": 50, "small_shard_rows": 0, "checkpoint_every": 0}
-    for name in ("once", "stopped"):
+    for name in ("once", "ended"):
         write(tmp_path / name / "in" / "a.parquet", features(400, bad))
     assert run(picky, tmp_path / "once", **chosen).state == "finished"
-    job = Job(
-        model=str(picky),
-        input=(str(tmp_path / "stopped" / "in"),),
-        output=str(tmp_path / "stopped" / "out"),
-        features=("f*",),
-        on_bad_row="quarantine",
-        **chosen,
-    )
-    runs = 0
-    while True:
+    state, runs = "", 0
+    while state != "finished":
         stop = Stop()
         runs += 1
-        if score(job, Stopping(stop), stop).state == "finished":
-            break
-    assert runs > 4
-    once, stopped = (files_below(tmp_path / name / "out") for name in ("once", "stopped"))
-    for files in (once, stopped):
-        files.pop("_shardscore/run.json", None)
-    assert {n: b for n, b in once.items() if n.endswith(".parquet")} == {
-        n: b for n, b in stopped.items() if n.endswith(".parquet")
-    }
+        with suppress(SystemExit):
+            observer = Ending(None if killed else stop)
+            state = run(picky, tmp_path / "ended", observer, stop=stop, **chosen).state
+    assert runs > 3
+    once, ended = (files_below(tmp_path / name / "out") for name in ("once", "ended"))
+    parquet = [name for name in once if name.endswith(".parquet")]
+    assert len(parquet) == 2
+    assert all(once[name] == ended[name] for name in parquet)
 
 
 # Hooks
@@ -332,6 +328,17 @@ def test_a_postprocess_hook_that_raises_on_some_rows_costs_those_rows(
 
 
 # Predictions that are no number
+
+
+def test_those_that_checkpoints_hold_are_counted_when_a_shard_goes_on(tmp_path: Path) -> None:
+    write(tmp_path / "in" / "a.parquet", features(200, [10, 30, 150]))
+    model = saved(tmp_path, Root())
+    chosen: dict[str, Any] = {"batch_size": 50, "small_shard_rows": 0, "checkpoint_every": 0}
+    stop = Stop()
+    assert run(model, tmp_path, Ending(stop), stop=stop, **chosen).state == "stopped"
+    report = run(model, tmp_path, **chosen)
+    assert report.outcomes[0].resumed == 100
+    assert (report.counts.scored, report.counts.nonfinite) == (200, 3)
 
 
 @pytest.mark.parametrize("method", METHODS)
