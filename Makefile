@@ -28,8 +28,9 @@ $(READY): requirements.lock pyproject.toml
 score: $(READY) ## Score the sample flights into out/flights
 	$(BIN)/shardscore score --config sample_data/flights.toml --output $(OUT)/flights
 
-score-digits: $(READY) ## Score the digits with a model that overrides predict_step into out/digits
-	$(BIN)/shardscore score --config sample_data/digits.toml --output $(OUT)/digits
+score-digits: $(READY) ## Score PNG images of digits into out/digit_images, and tell the accuracy
+	$(BIN)/shardscore score --config sample_data/digit_images.toml --output $(OUT)/digit_images
+	$(BIN)/python sample_data/accuracy.py $(OUT)/digit_images
 
 test: $(READY) ## Run the tests, but for the long sweeps over faults
 	$(BIN)/python -m pytest -m 'not faults'

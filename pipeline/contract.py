@@ -52,6 +52,9 @@ def choose_columns(fed: Fed, job: Job, shards: Iterable[Shard]) -> dict[str, tup
     """
     shards = list(shards)
     _refuse_unknown_names(job, shards)
+    features, inputs = job.features, job.input_columns
+    if job.preprocess is not None and features:  # each column is an input of the hook's
+        features, inputs = (), {spec.name: (spec.name,) for spec in fed.inputs}
     failures: list[ContractError] = []
     tried: set[int] = set()
     for shard in shards:
@@ -59,7 +62,7 @@ def choose_columns(fed: Fed, job: Job, shards: Iterable[Shard]) -> dict[str, tup
             continue
         tried.add(id(shard.schema))
         try:
-            return resolve(fed, shard.schema, job.features, job.input_columns)
+            return resolve(fed, shard.schema, features, inputs)
         except ContractError as error:
             failures.append(error.with_path(shard.path))
     raise failures[0]

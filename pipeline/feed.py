@@ -2,60 +2,99 @@
 
 Without hooks and images that is the arrays themselves, arranged as the model's signature says. An
 encoded image is extracted as bytes and decoded in the graph; a `preprocess` hook takes what the
-columns feed by name, and gives what the model takes. All of it runs inside tf.data, on a batch's
-good rows, and is the same for the probe, for each method and for each way of streaming.
+columns feed by name, images decoded, and gives what the model takes. All of it runs inside tf.data
+on a batch's good rows, and is the same for the probe, for each method and each way of streaming.
 
 Owns what the columns feed (`inputs`) and the way from there to the model (`element`). The
-conversion of values is `extract`'s, the choice of columns `binding`'s.
+conversion of values is `extract`'s, the choice of columns `binding`'s, and what a job says of an
+input is held against the model by `demands`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from pipeline.choosing import natural_spec
-from pipeline.errors import ConfigError
+from pipeline.columns import expand
+from pipeline.demands import refined, refuse_unknown
+from pipeline.errors import ConfigError, ContractError
+from pipeline.images import Decoder, decoder_for, hook_spec, sample, sized
 from pipeline.input_options import InputOptions
 from pipeline.job import FedInput
+from pipeline.preprocess import Preprocess
 from pipeline.runtime import tensorflow
 from pipeline.signature import InputSpec, Signature
 from pipeline.user_code import load_hook
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     import pyarrow as pa
 
     from pipeline.job import Job, JobIdentity
+    from pipeline.outputs import Array
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Feed:
     """From extracted arrays to the model.
 
     Attributes:
         inputs: What the columns feed, in the order of a batch's arrays.
-        signature: The model's, for which `inputs` are made.
+        signature: The model's, with all that the job says of its inputs.
         options: Input → how its columns are read, where the job says anything.
+        decoders: Input → how its encoded images are decoded, where it holds any.
         preprocess: The hook of the user's, or None.
     """
 
     inputs: tuple[InputSpec, ...]
     signature: Signature
     options: Mapping[str, InputOptions] = field(default_factory=dict)
-    preprocess: Callable[[dict[str, Any]], Any] | None = None
+    decoders: Mapping[str, Decoder] = field(default_factory=dict)
+    preprocess: Preprocess | None = None
 
     def element(self, tensors: Sequence[Any]) -> Any:
         """What `predict(dataset)` is to be given for a batch.
 
         Args:
             tensors: One for each of `inputs`: (rows, …).
+
+        Raises:
+            InvalidArgumentError: TensorFlow's; an image cannot be decoded, or the hook returns
+                another number of rows. A hook may raise other errors of TensorFlow's.
         """
-        if self.preprocess is None:
+        if not self.decoders and self.preprocess is None:
             return self.signature.pack(tensors)
-        named = {spec.name: t for spec, t in zip(self.inputs, tensors, strict=True)}
-        return self.preprocess(named)
+        return self._compiled(*tensors)
+
+    def trace(self) -> None:
+        """Makes the graph of `element`, so that what a hook does wrong is known before a row is
+        read.
+
+        Raises:
+            ModelError: The hook raises, or returns something else than the model takes.
+        """
+        if self.preprocess is not None:
+            self._compiled.get_concrete_function()
+
+    @cached_property
+    def _compiled(self) -> Any:
+        # One function for all shards: TensorFlow keeps each that it has made.
+        tf = tensorflow()
+        wanted = [tf.TensorSpec((None, *spec.shape), spec.dtype) for spec in self.inputs]
+        return tf.function(self._element, input_signature=wanted, autograph=False)
+
+    def _element(self, *tensors: Any) -> Any:
+        with tensorflow().device("CPU"):  # whoever calls: the same pixels to the last bit
+            named = {
+                spec.name: self.decoders[spec.name](t) if spec.name in self.decoders else t
+                for spec, t in zip(self.inputs, tensors, strict=True)
+            }
+            if self.preprocess is None:
+                return self.signature.pack(list(named.values()))
+            return self.signature.pack(self.preprocess(named, self.signature))
 
     def tensors(self, arrays: Sequence[Any]) -> list[Any]:
         """The arrays of a batch as tensors of the types that the columns feed."""
@@ -64,6 +103,46 @@ class Feed:
             tf.convert_to_tensor(array, dtype=spec.dtype)
             for array, spec in zip(arrays, self.inputs, strict=True)
         ]
+
+    def sample(self, rows: int) -> list[Array]:
+        """Arrays that stand for rows where there are none: zeros, empty strings, a black image."""
+        import numpy as np
+
+        tf = tensorflow()
+
+        def of(spec: InputSpec) -> Array:
+            shape = (rows, *(d or 1 for d in spec.shape))
+            if spec.dtype == "string":
+                return np.full(shape, sample() if spec.name in self.decoders else b"", object)
+            return np.zeros(shape, tf.as_dtype(spec.dtype).as_numpy_dtype)
+
+        return [of(spec) for spec in self.inputs]
+
+    def sound(self, arrays: Sequence[Array]) -> Sequence[Array]:
+        """The rows that `element` does not raise on; all of them if it raises on each.
+
+        For the probe, which is to prove the model and not to be stopped by an image that cannot be
+        decoded: that row is found, and counted, when its turn comes.
+        """
+        import numpy as np
+
+        if not self.decoders and self.preprocess is None:
+            return arrays
+        good = self._sound(arrays, 0, len(arrays[0]))
+        return [array[np.array(good)] for array in arrays] if good else arrays
+
+    def _sound(self, arrays: Sequence[Array], start: int, stop: int) -> list[int]:
+        if start == stop:
+            return []
+        try:
+            self.element(self.tensors([array[start:stop] for array in arrays]))
+        # TensorFlow's error of any kind: a hook may call whatever it likes.
+        except Exception:
+            if stop - start == 1:
+                return []
+            middle = (start + stop) // 2
+            return self._sound(arrays, start, middle) + self._sound(arrays, middle, stop)
+        return list(range(start, stop))
 
     @property
     def fed(self) -> tuple[FedInput, ...]:
@@ -89,20 +168,47 @@ def feed_for(
 
     Raises:
         ConfigError: The job says of an input what does not fit it.
-        ModelError: The hook cannot be imported.
+        ModelError: The hook cannot be imported, raises, or does not give what the model takes.
     """
-    options = _options(job, made)
-    hook = load_hook(job.preprocess) if job.preprocess else None
-    if hook is None:
-        return Feed(signature.inputs, signature, options)
+    options = options_of(job, made)
+    if job.preprocess is None:
+        refuse_unknown(signature, [*job.inputs, *options])
+        return _plain_feed(signature, options)
     if made is not None:
         specs = tuple(InputSpec(fed.name, fed.shape, fed.dtype) for fed in made.fed)
     else:
         specs = _hook_inputs(job, options, list(schemas))
-    return Feed(specs, signature, options, hook)
+    decoders = {
+        name: decoder_for(hook_spec(name, said.image, said.dtype), said.image)
+        for name, said in options.items()
+        if said.image is not None
+    }
+    hook = Preprocess(job.preprocess, load_hook(job.preprocess))
+    feed = Feed(specs, signature, options, decoders, hook)
+    feed.trace()
+    return feed
 
 
-def _options(job: Job, made: JobIdentity | None) -> dict[str, InputOptions]:
+def _plain_feed(signature: Signature, options: Mapping[str, InputOptions]) -> Feed:
+    """The feed of a job without a hook: its columns feed the model's own inputs."""
+    taken: list[InputSpec] = []
+    fed: list[InputSpec] = []
+    decoders: dict[str, Decoder] = {}
+    for declared in signature.inputs:
+        said = options.get(declared.name)
+        spec = declared if said is None else refined(declared, said)
+        if said is None or said.image is None:
+            taken.append(spec)
+            fed.append(spec)
+            continue
+        decoder = decoders[spec.name] = decoder_for(spec, said.image)
+        taken.append(sized(spec, decoder))
+        fed.append(InputSpec(spec.name, (), "string"))
+    return Feed(tuple(fed), replace(signature, inputs=tuple(taken)), options, decoders)
+
+
+def options_of(job: Job, made: JobIdentity | None) -> dict[str, InputOptions]:
+    """What is said of the inputs: what the output was begun with, or what the job says."""
     if made is not None:
         return {name: InputOptions.model_validate(said) for name, said in made.inputs.items()}
     return dict(job.inputs)
@@ -112,7 +218,7 @@ def _hook_inputs(
     job: Job, options: Mapping[str, InputOptions], schemas: Sequence[pa.Schema]
 ) -> tuple[InputSpec, ...]:
     """What the columns that the job names feed into its hook, of their own types."""
-    named = {**job.input_columns, **{name: (name,) for name in job.features}}
+    named = _hook_columns(job, schemas)
     if not named:
         raise ConfigError(
             "which columns feed the preprocess hook is not said",
@@ -120,6 +226,27 @@ def _hook_inputs(
             hint="name them in the [inputs] table, or with --features",
         )
     return tuple(
-        natural_spec(name, columns, schemas, options.get(name), job.time_unit)
+        InputSpec(name, (), "string")
+        if name in options and options[name].image is not None
+        else natural_spec(name, columns, schemas, options.get(name), job.time_unit)
         for name, columns in named.items()
     )
+
+
+def _hook_columns(job: Job, schemas: Sequence[pa.Schema]) -> dict[str, tuple[str, ...]]:
+    """Name in the hook's dict → columns: what `inputs` says, or each of `features` by itself.
+
+    Raises:
+        ContractError: No schema has the columns; the error is the first one's.
+    """
+    failure: ContractError | None = None
+    for schema in schemas if job.features else ():
+        try:
+            found = expand(job.features, schema, "the preprocess hook")
+        except ContractError as error:
+            failure = failure or error
+            continue
+        return {name: (name,) for name in found}
+    if failure is not None:
+        raise failure
+    return job.input_columns

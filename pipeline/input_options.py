@@ -33,6 +33,8 @@ class ImageOptions(BaseModel):
 
     Attributes:
         size: Height and width in pixels; None: those of the model's input.
+        channels: 1 is gray, 3 is colour, 4 has alpha; None: those of the model's input, or 3 for
+            a hook.
         resize: How pixels are interpolated.
         fit: How an image of another shape is made to fit: `stretch`; `pad` (whole, with black
             borders); `crop` (the middle, the edges cut off).
@@ -42,6 +44,7 @@ class ImageOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     size: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] | None = None
+    channels: Literal[1, 3, 4] | None = None
     resize: Resize = "bilinear"
     fit: Fit = "stretch"
     scale: Scale = "none"

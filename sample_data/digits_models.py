@@ -14,7 +14,9 @@ error. `DigitsUnpacked` unpacks as Keras does, and gives (n, 10) and (n,) under 
 The samples keep one model of each kind, so that a caller can be shown to give the right shapes
 for both.
 
-Importing this module registers both classes, which loading their saved files needs.
+`DigitImages` takes images instead, and its `predict_step` gives its output a name.
+
+Importing this module registers the classes, which loading their saved files needs.
 """
 
 from typing import Any
@@ -82,3 +84,13 @@ class DigitsUnpacked(DigitsClassifier):
         """Scores one batch, `data` being the pixels, alone or in a tuple."""
         x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
         return self.answer(x)
+
+
+@keras.saving.register_keras_serializable(package="digits")
+class DigitImages(keras.Model):
+    """Scores gray images of 8 x 8 pixels, each 0 to 1. Made of layers, as `keras.Model` is."""
+
+    def predict_step(self, data: Any) -> dict[str, Any]:
+        """Scores one batch: the ten digits' probabilities, by name."""
+        x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+        return {"probabilities": self(x, training=False)}

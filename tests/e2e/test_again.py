@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     Score = Callable[..., Finished]
 
 
+ONES = pa.array([1.0, 1.0], pa.float32())
+
+
 def changed(lake: Path) -> Path:
     return shard(lake / "2.parquet", a=pa.array([100.0] * 10, pa.float32()))
 
@@ -85,7 +88,7 @@ def test_a_rescored_output_is_the_same_bytes_as_one_begun_with_the_new_shard(
     score: Score, lake: Path, tmp_path: Path
 ) -> None:
     assert score("--on-bad-row", "quarantine").code == 0
-    shard(lake / "2.parquet", a=pa.array([None, 1.0], pa.float32()), id=[1, 2], b=[1.0, 1.0])
+    shard(lake / "2.parquet", a=pa.array([None, 1.0], pa.float32()), id=[1, 2], b=ONES)
     assert score("--on-bad-row", "quarantine", "--rescore-changed").code == 0
     assert score("--on-bad-row", "quarantine", output=tmp_path / "new").code == 0
     again = content(tmp_path / "out")
@@ -97,7 +100,7 @@ def test_dead_letters_of_a_changed_shard_go_when_its_rows_are_good(
     score: Score, lake: Path, tmp_path: Path
 ) -> None:
     letters = tmp_path / "out" / "_shardscore" / "quarantine" / "2.parquet"
-    shard(lake / "2.parquet", a=pa.array([None, 1.0], pa.float32()), id=[1, 2], b=[1.0, 1.0])
+    shard(lake / "2.parquet", a=pa.array([None, 1.0], pa.float32()), id=[1, 2], b=ONES)
     assert score("--on-bad-row", "quarantine").code == 0
     assert letters.exists()
     changed(lake)

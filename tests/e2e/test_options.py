@@ -134,7 +134,12 @@ def test_features_are_taken_in_the_order_in_which_they_are_named(
 
 
 def test_a_glob_in_an_odd_order_is_pointed_out(score: Any, one_input: Path, tmp_path: Path) -> None:
-    columns = {"id": None, "a": None, "b": None, "f2": [1.0], "f1": [2.0]}
+    columns = {
+        "id": None,
+        "a": None,
+        "b": None,
+        **{n: pa.array([v], pa.float32()) for n, v in (("f2", 1.0), ("f1", 2.0))},
+    }
     shard(tmp_path / "odd" / "1.parquet", rows=1, **columns)
     done = score("--features", "f*", model=one_input, input=tmp_path / "odd")
     assert done.code == 0
@@ -142,14 +147,24 @@ def test_a_glob_in_an_odd_order_is_pointed_out(score: Any, one_input: Path, tmp_
     assert sums(tmp_path / "out" / "1.parquet") == [21.0]
 
 
-def test_rounding_is_said_and_shown_in_the_plan_for_each_type(
+def test_rounding_is_an_error_until_it_is_allowed_and_then_is_said_for_each_type(
     score: Any, cli: Any, model: Path, lake: Path, tmp_path: Path
 ) -> None:
     shard(lake / "2.parquet", a=pa.array(range(10), pa.float64()))
-    plan = cli("plan", "--model", model, "--input", lake, "--output", tmp_path / "out", "--json")
+    options = ("--model", model, "--input", lake, "--output", tmp_path / "out")
+    refused = cli("plan", *options)
+    assert refused.code == 65
+    assert "allow it: --allow-lossy a" in refused.err
+    plan = cli("plan", *options, "--allow-lossy", "a", "--json")
+    assert plan.code == 0
     (use,) = (row for row in plan.document["binding"] if row["column"] == "a")
     assert (use["column_type"], use["conversion"]) == ("float or double", "exact or rounded")
-    assert "rounded from double to the nearest float32: a" in score().err
+    done = score("--allow-lossy", "a")
+    assert done.code == 0
+    assert "rounded from double to the nearest float32: a" in done.err
+    another = score("--allow-lossy", "b")
+    assert another.code == 73
+    assert "allow_lossy" in another.err
 
 
 def test_a_plan_reads_well(cli: Any, model: Path, lake: Path, tmp_path: Path) -> None:

@@ -145,7 +145,8 @@ def test_wide_columns_of_any_kind_end_a_row_group_early(
 
 def test_long_texts_end_a_row_group_early(score: Any, tmp_path: Path) -> None:
     texts = [str(i) * 1000 for i in range(10, 99)] * 40
-    columns = {"id": None, "a": pa.array([1.0] * len(texts)), "b": pa.array([1.0] * len(texts))}
+    ones = pa.array([1.0] * len(texts), pa.float32())
+    columns = {"id": None, "a": ones, "b": ones}
     shard(tmp_path / "texts" / "1.parquet", rows=len(texts), text=texts, **columns)
     assert score("--batch-size", 100, input=tmp_path / "texts").code == 0
     metadata = pq.read_metadata(tmp_path / "out" / "1.parquet")
