@@ -335,9 +335,9 @@ def old_asset_outside(stored: Any) -> None:
 
 def harm_under_a_functions_name(stored: Any) -> None:
     """A function may not lend its name to an operation of TensorFlow's."""
-    library = stored.meta_graphs[0].graph_def.library
-    library.function.add().signature.name = "WriteFile"
-    library.function[0].node_def.add(name="harm", op="WriteFile")
+    graph = stored.meta_graphs[0].graph_def
+    graph.library.function.add().signature.name = "WriteFile"
+    graph.node.add(name="harm", op="WriteFile")
 
 
 def keras_2(*stack: Any) -> Any:
