@@ -58,11 +58,10 @@ def _as_image(value: Any) -> Any:
 
 def _as_pad_value(value: Any) -> Any:
     """Refuses what no sequence is padded with, in one sentence for all types that could be."""
-    if not isinstance(value, (bool, int, float, str)):
-        raise ValueError("a number, true, false or a text")
-    if isinstance(value, float) and not math.isfinite(value):  # no strict JSON, and NaN != NaN
-        raise ValueError("a finite number, true, false or a text")
-    return value
+    finite = not isinstance(value, float) or math.isfinite(value)  # no strict JSON; NaN != NaN
+    if finite and isinstance(value, (bool, int, float, str)):
+        return value
+    raise ValueError("a finite number, true, false or a text")
 
 
 class InputOptions(BaseModel):
