@@ -58,7 +58,15 @@ class Finish:
                 received=self.hook,
                 hint="it returns the outputs to write: an array, or a dict of arrays by name",
             )
-        columns = flatten(_arrays(given), ())
+        try:
+            columns = flatten(_arrays(given), ())
+        except ModelError as error:  # its words are about a model
+            raise ModelError(
+                "what the postprocess hook returns cannot be written",
+                column=error.column,
+                expected=error.expected or "arrays by different names",
+                received=f"{error.received}, from {self.hook}",
+            ) from error
         for name, array in columns.items():
             if array.ndim == 0 or len(array) != rows:
                 raise ModelError(

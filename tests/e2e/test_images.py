@@ -242,3 +242,56 @@ def test_a_random_hook_is_refused_by_its_name(tmp_path: Path, cli: Any, pair: Pa
     assert "other values when it is called again" in done.err
     assert "hooks_that_are_random.py:prepare" in done.err
     assert not list((tmp_path / "out").glob("*.parquet"))
+
+
+def test_a_hook_may_be_given_decoded_images(tmp_path: Path, cli: Any, truth: Any) -> None:
+    hooks = tmp_path / "hooks_of_images.py"
+    hooks.write_text("def prepare(given):\n    return given['picture'] / 255\n")
+    job = tmp_path / "job.toml"
+    job.write_text(
+        f"""
+        model = "{SAMPLE / "digit_images.keras"}"
+        imports = ["{SAMPLE / "digits_models.py"}"]
+        input = "{IMAGES / "unseen.parquet"}"
+        output = "{tmp_path / "out"}"
+        preprocess = "{hooks}:prepare"
+
+        [inputs.picture]
+        columns = "image"
+        image = {{ size = [8, 8], channels = 1 }}
+        """
+    )
+    done = cli("score", "--config", job)
+    assert done.code == 0, done.err
+    published = pq.read_table(tmp_path / "out" / "unseen.parquet")
+    found = np.stack(published["probabilities"].to_pylist())
+    np.testing.assert_allclose(found, truth["unseen.parquet"], rtol=0, atol=1e-5)
+    assert cli("score", "--config", job).code == 0
+
+
+def test_sequences_are_fed_at_the_length_that_the_job_says(tmp_path: Path, cli: Any) -> None:
+    import keras
+
+    words = keras.Input((None,), dtype="int64", name="words")
+    vectors = keras.layers.Embedding(10, 3)(words)
+    model = keras.Model(words, keras.layers.GlobalAveragePooling1D()(vectors))
+    model.save(tmp_path / "words.keras")
+    (tmp_path / "lake").mkdir()
+    table = pa.table({"words": pa.array([[1, 2, 3], [4], [5, 6, 7, 8]], pa.list_(pa.int64()))})
+    pq.write_table(table, tmp_path / "lake" / "1.parquet")
+    job = tmp_path / "job.toml"
+    job.write_text(
+        f"""
+        model = "words.keras"
+        input = "lake"
+        output = "{tmp_path / "out"}"
+
+        [inputs.words]
+        length = 4
+        """
+    )
+    done = cli("score", "--config", job)
+    assert done.code == 0, done.err
+    padded = np.array([[1, 2, 3, 0], [4, 0, 0, 0], [5, 6, 7, 8]])
+    found = np.stack(pq.read_table(tmp_path / "out" / "1.parquet")["prediction"].to_pylist())
+    np.testing.assert_allclose(found, model.predict(padded, verbose=0), rtol=0, atol=1e-6)
