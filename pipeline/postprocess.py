@@ -60,11 +60,11 @@ class Finish:
             )
         try:
             columns = flatten(_arrays(given), ())
-        except ModelError as error:  # its words are about a model
+        except ModelError as error:
             raise ModelError(
-                "what the postprocess hook returns cannot be written",
+                error.message.replace("the model", "the postprocess hook"),
                 column=error.column,
-                expected=error.expected or "arrays by different names",
+                expected=error.expected,
                 received=f"{error.received}, from {self.hook}",
             ) from error
         for name, array in columns.items():
