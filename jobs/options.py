@@ -17,7 +17,7 @@ Model = Annotated[
         envvar="SHARDSCORE_MODEL",
         show_envvar=False,
         metavar="PATH",
-        help="The model: a .keras, .h5 or .hdf5 file.",
+        help="The model: a .keras, .h5 or .hdf5 file, or the folder of a SavedModel.",
     ),
 ]
 ModelSha256 = Annotated[

@@ -7,6 +7,7 @@
     │   ├── CorruptShardError     not Parquet, truncated, or its footer lies
     │   ├── ContractError         a column is missing, has the wrong type, or collides
     │   ├── BadRowError           a row cannot be scored, and the policy is to fail
+    │   ├── TooManyBadRowsError   more rows cannot be scored than the job allows
     │   ├── ScoringError          the model raised on a batch
     │   └── ChangedInputError     the shard is not the one that was scored before
     ├── OutputMismatchError   the output belongs to another job
@@ -156,6 +157,10 @@ class ContractError(DataError):
 
 class BadRowError(DataError):
     """A row cannot be scored, and the policy for bad rows is to fail."""
+
+
+class TooManyBadRowsError(DataError):
+    """More rows of a shard cannot be scored than the job allows."""
 
 
 class ScoringError(DataError):

@@ -65,7 +65,10 @@ class Provenance:
 
     def encoded(self) -> dict[bytes, bytes]:
         """The note as Parquet key-value metadata; equal notes give equal bytes."""
-        text = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        fields = asdict(self)
+        if not self.counts.nonfinite:  # notes were written before it was counted, and are read
+            del fields["counts"]["nonfinite"]
+        text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
         return {PROVENANCE_KEY: text.encode()}
 
     @classmethod

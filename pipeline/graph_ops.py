@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _REACHING_OUT = re.compile(
     # Files.
     "ReadFile|MatchingFiles|ImmutableConst|GenerateVocabRemapping|DecodeProtoV2|EncodeProto"
-    "|.*Dataset.*|Snapshot.*|Reader.*|.*Summary"
+    "|.*Dataset.*|Snapshot.*|Reader.*|.*Summary(V2)?"
     # Python, debuggers, other devices and machines.
     "|PyFunc.*|Debug.*|Copy|CopyHost|Abort"
     "|TPU.*|Infeed.*|Prelinearize.*|XlaSparse.*|RegisterDataset.*"

@@ -14,11 +14,11 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
-from pipeline.errors import ConfigError, ModelError, NotFoundError
+from pipeline.errors import ModelError, NotFoundError
 from pipeline.model_folder import digest_of_folder
 from pipeline.storage import storage_at
 from pipeline.storage.local import translated
-from pipeline.storage.locate import has_scheme
+from pipeline.storage.locate import has_scheme, is_served
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,18 +77,17 @@ def kind_of(path: str) -> Kind:
 
 
 def _refuse_other_schemes(path: str) -> None:
-    try:
-        storage_at(path)
-    except ConfigError as error:
-        scheme = path.partition("://")[0]
-        raise ModelError(
-            f"models are not fetched from {scheme}:// addresses",
-            path=path,
-            expected="a path, or an address that begins with s3://, gs://, az:// or abfss://",
-            received=f"an address that begins with {scheme}://",
-            hint="download the model, check that it is the one you trust (--model-sha256), and "
-            "name the local file",
-        ) from error
+    if is_served(path):
+        return
+    scheme = path.partition("://")[0]
+    raise ModelError(
+        f"models are not fetched from {scheme}:// addresses",
+        path=path,
+        expected="a path, or an address that begins with s3://, gs://, az:// or abfss://",
+        received=f"an address that begins with {scheme}://",
+        hint="download the model, check that it is the one you trust (--model-sha256), and "
+        "name the local file",
+    )
 
 
 def digest_of(path: str) -> str:

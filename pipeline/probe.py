@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.errors import ModelError, PredictFailedError, ShardscoreError
+from pipeline.halving import Search, TogetherOnlyError
 from pipeline.outputs import Array, as_float64, is_float
 from pipeline.predictions import PredictionSchema, schema_of
+from pipeline.raised import out_of_memory
 from pipeline.reasons import named_reason
 from pipeline.runtime import tensorflow
-from pipeline.scorers import call_predict, call_step, model_raised
+from pipeline.scorers import call_predict, call_step
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
     from pipeline.records import Method
 
 PROBE_ROWS = 256
+
+PATIENCE = 4
+"""Rows that are tried alone before a sample is given up on which nothing but errors was seen."""
 
 # Same rows in a batch of the same size: only the last bits may differ. Other batch sizes change
 # the order of additions, and a 16-bit model rounds each step to three decimal digits.
@@ -71,17 +76,9 @@ def probe(
         ModelError: `predict()` fails, disagrees with itself, or makes rows depend on each other;
             or the method that the user named disagrees with it.
     """
+    features, truth = _that_score(program, features)
     rows = len(features[0])
-    truth = _predict(program, features)
-    for name, array in truth.items():
-        if array.ndim == 0 or len(array) != rows:
-            raise ModelError(
-                "predict() does not return one prediction a row",
-                path=program.model.path,
-                column=name,
-                expected=f"shape ({rows}, …) for {rows} rows",
-                received=f"shape {array.shape}",
-            )
+    _refuse_other_rows(program, truth, rows)
     schema = schema_of(program.finish(truth, rows), recorded)
     _refuse_dependent_rows(program, features, truth)
     complaint = _complaint(program, features, "predict_on_batch", truth)
@@ -107,6 +104,89 @@ def probe(
         f"predict_on_batch() would be wrong ({complaint}): it wraps its input in a tuple, which "
         "this model's predict_step does not unpack; streaming through the compiled step instead",
     )
+
+
+def _that_score(
+    program: Program, features: Sequence[Array]
+) -> tuple[Sequence[Array], dict[str, Array]]:
+    """The rows to probe with, and what `predict()` says of them.
+
+    Those that raise alone are left out, since they will be bad rows; and where memory is short,
+    fewer will do.
+
+    Raises:
+        PredictFailedError: `predict()`, or what is done to its outputs, raises all the same.
+    """
+    while True:
+        rows = len(features[0])
+        try:
+            truth = _predict(program, features)
+            if all(len(array) == rows for array in truth.values() if array.ndim):
+                _finished(program, truth, rows)
+        except PredictFailedError as error:
+            fewer = _without_culprits(program, features, error.__cause__)
+            if fewer is None:
+                raise
+        else:
+            return features, truth
+        features = fewer
+
+
+def _without_culprits(
+    program: Program, features: Sequence[Array], cause: BaseException | None
+) -> list[Array] | None:
+    """The rows that do not raise alone; None if that is no help."""
+    rows = len(features[0])
+    if cause is not None and out_of_memory(cause):
+        return [array[: rows // 2] for array in features] if rows > 1 else None
+
+    def attempt(start: int, stop: int) -> Exception | None:
+        try:
+            element = program.element([array[start:stop] for array in features])
+            program.finish(call_step(program, "predict_step", element), stop - start)
+        # A model, or code of the user's, raises whatever it likes.
+        except Exception as error:
+            return error.with_traceback(None)
+        return None
+
+    search = Search(rows, attempt)
+    if rows == 1 or attempt(0, rows) is None or search.hopeless(min(rows, PATIENCE)) is not None:
+        return None
+    kept = np.ones(rows, bool)
+    try:
+        kept[[row for row, _ in search.culprits()]] = False
+    except TogetherOnlyError:
+        return None
+    return [array[kept] for array in features] if kept.any() else None
+
+
+def _refuse_other_rows(program: Program, truth: dict[str, Array], rows: int) -> None:
+    for name, array in truth.items():
+        if array.ndim == 0 or len(array) != rows:
+            raise ModelError(
+                "predict() does not return one prediction a row",
+                path=program.model.path,
+                column=name,
+                expected=f"shape ({rows}, …) for {rows} rows",
+                received=f"shape {array.shape}",
+            )
+
+
+def _finished(program: Program, truth: dict[str, Array], rows: int) -> None:
+    """Raises PredictFailedError if what is done to the outputs raises."""
+    try:
+        program.finish(truth, rows)
+    except ShardscoreError as error:
+        raise error.with_path(program.model.path) from error.__cause__
+    # A hook of the user's raises whatever it likes.
+    except Exception as error:
+        raise PredictFailedError(
+            "the postprocess hook fails on the outputs of the first rows",
+            path=program.model.path,
+            expected="; ".join(f"{n}: {a.dtype} {a.shape}" for n, a in truth.items()),
+            received=f"{named_reason(error)}, in {program.finish.hook}",
+            hint="it is given NumPy arrays by name, and returns arrays of as many rows",
+        ) from error
 
 
 def without_rows(
@@ -154,12 +234,11 @@ def _predict(program: Program, features: Sequence[Array]) -> dict[str, Array]:
         raise error.with_path(program.model.path) from error.__cause__
     # A model, or a step of the user's, raises whatever it likes.
     except Exception as error:
-        raised = model_raised(error, program.model.path, 0, len(features[0]))
         raise PredictFailedError(
             "predict() fails on the first rows",
             path=program.model.path,
             expected="; ".join(str(spec) for spec in program.feed.inputs),
-            received=raised.received,
+            received=named_reason(error),
             hint="check with `plan` which columns feed which input",
         ) from error
 

@@ -101,12 +101,12 @@ class BadRow:
 
     Attributes:
         row: Its number in the shard, counted from 0.
-        column: The column at fault.
+        column: The column at fault; None if it is no single column's fault.
         reason: One line for people.
     """
 
     row: int
-    column: str
+    column: str | None
     reason: str
 
 
@@ -147,21 +147,34 @@ class ScoredBatch:
         batch: The batch.
         predictions: One Arrow array a prediction column, each `batch.good_rows` long.
         ends_call: Whether all that the model has scored so far has been handed on with this.
+        nonfinite: Good rows with a NaN or an infinity in a prediction.
     """
 
     batch: Batch
     predictions: tuple[pa.Array, ...]
     ends_call: bool
+    nonfinite: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class RowCounts:
-    """Where the rows of a shard, or of a run, went."""
+    """Where the rows of a shard, or of a run, went.
+
+    Attributes:
+        rows_in: Rows read.
+        scored: Those with a prediction.
+        null_scored: Those with null predictions.
+        quarantined: Those in the dead-letter file.
+        nonfinite: Those among the scored ones that have a NaN or an infinity in a prediction. No
+            outcome of its own, and no part of what is compared: whether a value overflows can
+            depend on the machine, as a last bit does.
+    """
 
     rows_in: int = 0
     scored: int = 0
     null_scored: int = 0
     quarantined: int = 0
+    nonfinite: int = field(default=0, compare=False)
 
     def __add__(self, other: RowCounts) -> RowCounts:
         return RowCounts(
@@ -169,7 +182,13 @@ class RowCounts:
             self.scored + other.scored,
             self.null_scored + other.null_scored,
             self.quarantined + other.quarantined,
+            self.nonfinite + other.nonfinite,
         )
+
+    @property
+    def bad(self) -> int:
+        """Rows that could not be scored, whatever became of them."""
+        return self.null_scored + self.quarantined
 
     @property
     def balanced(self) -> bool:
@@ -230,6 +249,8 @@ class RunReport:
         versions: Of the programs that scored.
         error: What ended the run, if anything but its work did.
         inputs: The addresses that were asked for; paths are absolute.
+        fitting_batch_rows: Most rows that were scored in one call, where whole batches did not
+            fit into memory; 0 where they did.
     """
 
     run_id: str
@@ -251,6 +272,7 @@ class RunReport:
     versions: dict[str, str]
     error: ShardscoreError | None = None
     inputs: tuple[str, ...] = ()
+    fitting_batch_rows: int = 0
 
     @property
     def failed(self) -> tuple[Outcome, ...]:

@@ -72,8 +72,10 @@ def as_json(report: RunReport, *, shards: bool = True) -> dict[str, Any]:
             "scored": counts.scored,
             "null_scored": counts.null_scored,
             "quarantined": counts.quarantined,
+            "nonfinite": counts.nonfinite,
             "resumed": resumed(report),
         },
+        "fitting_batch_rows": report.fitting_batch_rows,
         "rows_per_second": round(rate(report), 1),
         "memory": {
             "after_load_bytes": report.memory_after_load,
@@ -114,6 +116,7 @@ def _outcome(outcome: Outcome) -> dict[str, Any]:
         "scored": counts.scored,
         "null_scored": counts.null_scored,
         "quarantined": counts.quarantined,
+        "nonfinite": counts.nonfinite,
         "seconds": round(outcome.seconds, 4),
         "resumed": outcome.resumed,
         "error": None if outcome.error is None else _error(outcome.error),

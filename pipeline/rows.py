@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.bad_rows import refused
 from pipeline.errors import (
-    BadRowError,
     ChangedInputError,
     ContractError,
     NotFoundError,
@@ -69,13 +69,7 @@ def read_batches(
         with parquet_errors(shard.path):
             features, good, bad = extract(binding, rows, start)
         if bad and fail_on_bad:
-            raise BadRowError(
-                bad[0].reason,
-                path=shard.path,
-                column=bad[0].column,
-                row=bad[0].row,
-                hint="mend the row, or choose --on-bad-row quarantine or null and a new --output",
-            )
+            raise refused(shard, bad[0])
         yield Batch(
             shard=shard,
             start=start,

@@ -128,6 +128,18 @@ class Run:
             rows=rows,
         )
 
+    def memory_short(self, rows: int, fitting: int) -> None:
+        """A batch did not fit into memory; from now on that many rows are scored in a call."""
+        self._report = replace(self._report, fitting_batch_rows=fitting)
+        self.observer.event(
+            "memory_short",
+            f"a batch of {rows:,} rows does not fit into memory: from here on at most {fitting:,} "
+            "are scored in a call; batches and what is saved are as they were",
+            level="warning",
+            rows=rows,
+            fitting=fitting,
+        )
+
     def shard_done(self, outcome: Outcome) -> None:
         """A shard was published, by this run or by another meanwhile."""
         if outcome.status == "already_published" and not self._in_flight:

@@ -1,24 +1,29 @@
 """The three ways to score, one for each of Keras' prediction methods.
 
-A `Scorer` turns batches into scored batches, in order, one for one. `PredictOnBatch` and
-`PredictStep` hold one batch at a time. `Predict` runs Keras' own loop, which keeps all its output
-until it ends, so it is given a bounded number of batches a call.
+A `Scorer` turns batches into scored batches, in order, one for one. `Streaming`, by
+`predict_on_batch()` or by the compiled step, holds one batch at a time. `Predict` runs
+Keras' own loop, which keeps all its output until it ends, so it is given a bounded number of
+batches a call.
 
 `predict_on_batch(x)` hands the model's step the tuple `(x,)`, `predict()` hands it `x`. A step
 that unpacks as Keras' own does sees no difference; one that takes its argument for the features
-gives wrong shapes without an error. `PredictStep` calls the compiled step with what `predict()`
-would hand it. Which one streams is decided by `pipeline.probe`.
+gives wrong shapes without an error. The compiled step is called with what `predict()` would hand
+it. Which one streams is decided by `pipeline.probe`.
+
+What is done where a batch raises, or does not fit into memory, is `pipeline.rescue`'s.
 """
 
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
+from functools import partial
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pipeline.errors import ScoringError, ShardscoreError
-from pipeline.reasons import named_reason
-from pipeline.records import Batch, ScoredBatch
+from pipeline.raised import out_of_memory
+from pipeline.rescue import Fit, Policy, Rescue
+from pipeline.runtime import tensorflow
 from pipeline.stream import BatchStream
 
 if TYPE_CHECKING:
@@ -26,7 +31,7 @@ if TYPE_CHECKING:
 
     from pipeline.predictions import Array, PredictionSchema
     from pipeline.program import Program
-    from pipeline.records import Method
+    from pipeline.records import Batch, Method, ScoredBatch
 
 BATCHES_A_CALL = 16
 """Batches of a big shard that one call of `predict()` takes, where the user asked for it."""
@@ -51,17 +56,34 @@ class Scorer(Protocol):
             count: How many.
             together: Whether they are few and small enough to share one call.
 
+        Yields:
+            The batches; those rows that turn out to be bad are set aside in them.
+
         Raises:
-            ScoringError: The model raised, or its outputs do not fit the rows.
+            BadRowError, TooManyBadRowsError: As the policy for bad rows says.
+            ScoringError: A batch cannot be scored, whichever rows are left out.
             ShardscoreError: What reading the batches raised.
         """
 
 
-def scorer_for(method: Method, program: Program, schema: PredictionSchema) -> Scorer:
-    """The scorer of a method."""
-    if method == "predict":
-        return Predict(program, schema)
-    return Streaming(method, program, schema)
+def scorer_for(
+    method: Method,
+    program: Program,
+    schema: PredictionSchema,
+    policy: Policy | None = None,
+    fit: Fit | None = None,
+) -> Scorer:
+    """The scorer of a method.
+
+    Args:
+        method: The method.
+        program: The model, and what stands around it.
+        schema: The prediction columns.
+        policy: What is done about rows that cannot be scored; by default they fail their shard.
+        fit: How many rows fit into memory, as far as the run knows.
+    """
+    rescue = Rescue(program, schema, policy or Policy(), fit or Fit())
+    return Predict(rescue) if method == "predict" else Streaming(method, rescue)
 
 
 def call_step(program: Program, method: Method, tensors: Any) -> dict[str, Array]:
@@ -104,10 +126,10 @@ def _as_numpy(outputs: Any) -> Any:
 class Streaming:
     """`predict_on_batch()`, or the compiled `predict_step`: one batch in, one batch out."""
 
-    def __init__(self, method: Method, program: Program, schema: PredictionSchema) -> None:
+    def __init__(self, method: Method, rescue: Rescue) -> None:
         self.method = method
-        self._program = program
-        self._schema = schema
+        self._program = rescue.program
+        self._rescue = rescue
 
     def score(
         self,
@@ -117,21 +139,20 @@ class Streaming:
         together: bool,  # noqa: ARG002 - one batch is one call here
     ) -> Generator[ScoredBatch, None, None]:
         with BatchStream(source, count, self._program.feed) as stream:
-            for batch, tensors in stream.scored_pairs():
-                yield ScoredBatch(batch, self._predictions(batch, tensors), ends_call=True)
+            for batch, element, raised in stream.elements():
+                outputs = partial(self._outputs, batch, element, raised)
+                yield self._rescue.scored(batch, outputs, self._call)
 
-    def _predictions(self, batch: Batch, tensors: Any) -> tuple[Any, ...]:
-        if tensors is None:
-            return self._schema.empty()
-        try:
-            outputs = call_step(self._program, self.method, tensors)
-            outputs = self._program.finish(outputs, batch.good_rows)
-            return self._schema.to_arrow(list(outputs.values()), batch.good_rows)
-        except ShardscoreError as error:
-            raise error.with_path(batch.shard.path) from error.__cause__
-        # A model, or a step of the user's, raises whatever it likes.
-        except Exception as error:
-            raise model_raised(error, batch.shard.path, batch.start, batch.rows) from error
+    def _outputs(self, batch: Batch, element: Any, raised: Exception | None) -> dict[str, Array]:
+        rows = batch.good_rows
+        if raised is None:
+            return self._rescue.called_on(element, rows, self._call)
+        if out_of_memory(raised):
+            return self._rescue.called(batch.features, rows, self._call)
+        raise raised
+
+    def _call(self, element: Any) -> dict[str, Array]:
+        return call_step(self._program, self.method, element)
 
 
 class Predict:
@@ -139,18 +160,23 @@ class Predict:
 
     method: Method = "predict"
 
-    def __init__(self, program: Program, schema: PredictionSchema) -> None:
-        self._program = program
-        self._schema = schema
+    def __init__(self, rescue: Rescue) -> None:
+        self._program = rescue.program
+        self._rescue = rescue
 
     def score(
         self, source: Iterator[Batch], count: int, *, together: bool
     ) -> Generator[ScoredBatch, None, None]:
         a_call = count if together else BATCHES_A_CALL
         for first in range(0, count, a_call):
-            yield from self._call(source, min(a_call, count - first))
+            batches = min(a_call, count - first)
+            # Once memory was short, batches may have to be parted.
+            if self._rescue.fit.rows is None:
+                yield from self._one_call(source, batches)
+            else:
+                yield from self._one_by_one(source, batches)
 
-    def _call(self, source: Iterator[Batch], count: int) -> Iterator[ScoredBatch]:
+    def _one_call(self, source: Iterator[Batch], count: int) -> Iterator[ScoredBatch]:
         # predict() fails on a dataset that yields nothing: read up to the first good row.
         leading: list[Batch] = []
         for batch in islice(source, count):
@@ -159,45 +185,59 @@ class Predict:
                 break
         else:
             for batch in leading:
-                yield ScoredBatch(batch, self._schema.empty(), ends_call=batch is leading[-1])
+                scored = self._scored(batch)
+                yield replace(scored, ends_call=batch is leading[-1])
             return
-        with BatchStream(chain(leading, source), count, self._program.feed) as stream:
+        source = chain(leading, source)
+        stream = BatchStream(source, count, self._program.feed)
+        outputs = None
+        with stream:
             try:
                 outputs = call_predict(self._program, stream.dataset)
+            # A model, or a step of the user's, raises whatever it likes.
             except Exception as error:
                 cause = stream.reading_error(error)
                 if cause is not error:
                     raise cause from None
-                raise model_raised(error, leading[0].shard.path, leading[0].start, None) from error
-            batches = stream.all_batches()
+        batches = stream.all_batches()
+        if outputs is None or not _fit(outputs, batches):
+            # Which batch it was is not known: each is scored alone, and those that raise rescued.
+            yield from self._one_by_one(chain(batches, source), count)
+            return
         yield from self._split(batches, outputs)
 
+    def _one_by_one(self, source: Iterator[Batch], count: int) -> Iterator[ScoredBatch]:
+        for batch in islice(source, count):
+            yield self._scored(batch)
+
     def _split(self, batches: list[Batch], outputs: dict[str, Array]) -> Iterator[ScoredBatch]:
-        expected = sum(batch.good_rows for batch in batches)
-        for array in outputs.values():
-            if len(array) != expected:
-                raise ScoringError(
-                    "predict() returned another number of rows than it was given",
-                    path=batches[0].shard.path,
-                    expected=f"{expected} rows",
-                    received=f"shape {array.shape}",
-                )
         start = 0
         for batch in batches:
             stop = start + batch.good_rows
             parts = {name: array[start:stop] for name, array in outputs.items()}
-            finished = self._program.finish(parts, batch.good_rows)
-            predictions = self._schema.to_arrow(list(finished.values()), batch.good_rows)
-            yield ScoredBatch(batch, predictions, ends_call=batch is batches[-1])
+            scored = self._scored(batch, parts)
+            yield replace(scored, ends_call=batch is batches[-1])
             start = stop
 
+    def _scored(self, batch: Batch, known: dict[str, Array] | None = None) -> ScoredBatch:
+        """A batch, scored by a call of its own unless its outputs are known."""
 
-def model_raised(error: Exception, path: str, start: int, rows: int | None) -> ScoringError:
-    """The error for a model that raised, naming the rows it was given."""
-    where = f"rows {start} to {start + rows - 1}" if rows else f"rows from {start} on"
-    return ScoringError(
-        f"the model raised on {where}",
-        path=path,
-        received=named_reason(error),
-        hint="score these rows by hand to see the whole error; the other shards are scored",
-    )
+        def outputs() -> dict[str, Array]:
+            if known is not None:
+                return known
+            return self._rescue.called(batch.features, batch.good_rows, self._call)
+
+        return self._rescue.scored(batch, outputs, self._call, self._search)
+
+    def _call(self, element: Any) -> dict[str, Array]:
+        return call_predict(self._program, tensorflow().data.Dataset.from_tensors(element))
+
+    def _search(self, element: Any) -> dict[str, Array]:
+        """What `predict()` runs, without the tenth of a second that each call of it costs."""
+        return call_step(self._program, "predict_step", element)
+
+
+def _fit(outputs: dict[str, Array], batches: list[Batch]) -> bool:
+    """Whether there is an entry for each row that the model was given."""
+    rows = sum(batch.good_rows for batch in batches)
+    return all(array.ndim > 0 and len(array) == rows for array in outputs.values())

@@ -26,6 +26,9 @@ _STRING_BYTES = 16
 _WIDTHS = {"string": _STRING_BYTES, "bfloat16": 2}
 """Bytes of the types that numpy has no name for. What is in neither is taken for 8."""
 
+_NARROW = ("float8", "float6", "float4", "int4", "uint4", "int2", "uint2")
+"""Types of a byte at most, to which numpy's names depend on what else has been imported."""
+
 
 @dataclass(frozen=True, slots=True)
 class InputSpec:
@@ -60,6 +63,8 @@ class InputSpec:
 def _width(dtype: str) -> int:
     import numpy as np
 
+    if dtype.startswith(_NARROW):
+        return 1
     try:
         return _WIDTHS.get(dtype) or np.dtype(dtype).itemsize
     except TypeError:
@@ -141,9 +146,18 @@ def signature_of(
         struct = getattr(model, "inputs", None)  # a Sequential model has these alone
     if struct is None or (isinstance(struct, list) and not struct):
         # A subclassed model has no symbolic inputs.
-        return replace(_built(model, path, said or {}), custom_step=custom_step)
-    names = tuple(getattr(model, "output_names", ()))
-    return replace(_symbolic(struct), output_names=names, custom_step=custom_step)
+        taken, outputs = _built(model, path, said or {}), ()
+    else:
+        taken, outputs = _symbolic(struct), tuple(getattr(model, "output_names", ()))
+    names = [spec.name for spec in taken.inputs]
+    if len(set(names)) < len(names):
+        raise ModelError(
+            "two inputs of the model have one name",
+            path=path,
+            received=", ".join(names),
+            hint="rename one: the inputs of a dict in a dict are named with dots between the keys",
+        )
+    return replace(taken, output_names=outputs, custom_step=custom_step)
 
 
 def _symbolic(struct: Any) -> Signature:

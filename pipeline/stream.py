@@ -10,7 +10,7 @@ import functools
 import itertools
 import threading
 from collections import deque
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from pipeline.errors import ScoringError
 from pipeline.runtime import tensorflow
@@ -56,22 +56,30 @@ class BatchStream:
         with self._lock:  # tf.data may be reading ahead: wait for it, then let it read no more
             self._failure = self._failure or ScoringError("the stream was closed")
 
-    def scored_pairs(self) -> Iterator[tuple[Batch, Any]]:
-        """Each batch with its tensors, in order; None for a batch without a good row.
+    def elements(self) -> Iterator[tuple[Batch, Any, Exception | None]]:
+        """Each batch with what the model takes for it, in order.
+
+        Yields:
+            The batch; its element, None if it has no good row; and, in the place of an element,
+            what the graph raised on it: an image that does not decode, a hook of the user's.
 
         Raises:
             ShardscoreError: What reading the batches raised.
         """
         elements = iter(self.dataset)
         while True:
+            element, raised = None, None
             try:
-                tensors = next(elements, None)
+                element = next(elements, None)
             except Exception as error:
-                raise self.reading_error(error) from error
-            if tensors is None:
+                raised = error.with_traceback(None)
+            if element is None and raised is None:
                 break
             yield from self._without_good_rows()
-            yield self._waiting.popleft(), tensors
+            if not self._waiting:
+                # All that was read has been handed on, so it was the reading.
+                raise self.reading_error(cast(Exception, raised)) from raised
+            yield self._waiting.popleft(), element, raised
         yield from self._without_good_rows()
 
     def all_batches(self) -> list[Batch]:
@@ -101,9 +109,9 @@ class BatchStream:
             self._waiting.append(batch)
         return list(batch.features)
 
-    def _without_good_rows(self) -> Iterator[tuple[Batch, None]]:
+    def _without_good_rows(self) -> Iterator[tuple[Batch, None, None]]:
         while self._waiting and self._waiting[0].good_rows == 0:
-            yield self._waiting.popleft(), None
+            yield self._waiting.popleft(), None, None
 
 
 # TensorFlow keeps each Python function that a graph calls for the life of the process, and all

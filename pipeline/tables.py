@@ -33,6 +33,11 @@ def summary_text(report: RunReport) -> str:
         lines["null-scored"] = f"{counts.null_scored:,}"
     if counts.quarantined:
         lines["quarantined"] = f"{counts.quarantined:,} (see {output}/_shardscore/quarantine/)"
+    if counts.nonfinite:
+        lines["not finite"] = (
+            f"{counts.nonfinite:,} of the scored have a NaN or infinite prediction "
+            "(--nonfinite bad sets them aside)"
+        )
     lines["shards"] = _shards(report)
     lines["time"] = f"{report.seconds:,.1f} s"
     if counts.rows_in:
@@ -41,6 +46,11 @@ def summary_text(report: RunReport) -> str:
         lines["memory"] = (
             f"{size(report.memory_peak)} at its peak, of which "
             f"{size(report.memory_after_load)} TensorFlow and the loaded model"
+        )
+    if report.fitting_batch_rows:
+        lines["out of memory"] = (
+            f"batches of {report.batch_size:,} rows did not fit, and were scored by at most "
+            f"{report.fitting_batch_rows:,} rows a call"
         )
     lines["output"] = output
     return aligned(lines)
@@ -110,6 +120,10 @@ def status_text(document: dict[str, Any]) -> str:
             f"{counts['scored']:,} rows, {counts['quarantined']:,} quarantined, "
             f"{counts['null_scored']:,} null-scored"
         )
+        if counts.get("nonfinite"):  # reports were written before it was counted
+            lines["  not finite"] = (
+                f"{counts['nonfinite']:,} rows with a NaN or infinite prediction"
+            )
         failed = [o for o in last.get("outcomes", ()) if o["error"]]
         for i, outcome in enumerate(failed[:SHOWN_FAILURES]):
             message = outcome["error"]["message"]

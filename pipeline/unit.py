@@ -11,12 +11,21 @@ import time
 from collections import deque
 from contextlib import closing, suppress
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from pipeline import checkpoints
+from pipeline.bad_rows import most_bad_rows
 from pipeline.checkpoints import NOTHING, Resumed
-from pipeline.errors import DataError, ScoringError, StoppedError, StorageError
+from pipeline.errors import (
+    DataError,
+    ScoringError,
+    StoppedError,
+    StorageError,
+    TooManyBadRowsError,
+)
 from pipeline.records import FailedShard, Outcome, WorkUnit
+from pipeline.rescue import Fit, Policy
 from pipeline.rows import read_batches, refuse_swapped
 from pipeline.runtime import versions
 from pipeline.scorers import scorer_for
@@ -53,6 +62,16 @@ class UnitRunner:
         self._run = run
         self._stop = stop
         self._versions = versions()
+        self._fit = Fit(told=run.memory_short)
+        identity = prepared.identity
+        self._policy = Policy(
+            fail=identity.on_bad_row == "fail",
+            nonfinite_is_bad=identity.nonfinite == "bad",
+            most_bad=self._most_bad,
+        )
+
+    def _most_bad(self, shard: Shard) -> int | None:
+        return most_bad_rows(self._surveyed.job.max_bad_rows, shard.rows)
 
     def __call__(self, unit: WorkUnit) -> None:
         """Scores one unit.
@@ -87,27 +106,47 @@ class UnitRunner:
         try:
             for outcome in self._small(unit) if unit.small else self._big(unit.shards[0]):
                 done += 1
-                self._run.shard_done(outcome)
+                if isinstance(outcome, FailedShard):
+                    self._run.shard_failed(outcome, unit.shards[done - 1].rows)
+                else:
+                    self._run.shard_done(outcome)
         except DataError as error:
             return unit.shards[done:], error.detached()
         return (), None
 
-    def _small(self, unit: WorkUnit) -> Iterator[Outcome]:
+    def _small(self, unit: WorkUnit) -> Iterator[Outcome | FailedShard]:
         begun = time.monotonic()
-        size = self._prepared.identity.batch_size
+        method = self._prepared.identity.small_method
         with closing(self._scored(unit.shards, small=True)) as scored:
             for shard in unit.shards:
+                batches = islice(scored, shard.batches(self._prepared.identity.batch_size))
                 with ShardWriter(self._output, self._target(shard, small=True)) as writer:
-                    for _ in range(shard.batches(size)):
-                        self._take(next(scored), writer)
+                    too_many = self._write_small(batches, writer)
+                    if too_many is not None:
+                        yield FailedShard(shard.name, shard.path, too_many)
+                        continue
                     status, counts = writer.commit()
                 spent = time.monotonic() - begun
                 begun += spent
-                method = self._prepared.identity.small_method
                 yield Outcome(shard.name, status, counts, method, spent)
                 # The call that scored this shard has scored the others too: they are finished,
                 # unless that takes long.
                 self._stop.heed(GRACE_SECONDS)
+
+    def _write_small(
+        self, batches: Iterator[ScoredBatch], writer: ShardWriter
+    ) -> TooManyBadRowsError | None:
+        """Writes a shard's batches. One that has too many bad rows is read on to its end: the call
+        that scored it has scored the other shards too."""
+        too_many: TooManyBadRowsError | None = None
+        for batch in batches:
+            if too_many is not None:
+                continue
+            try:
+                self._take(batch, writer)
+            except TooManyBadRowsError as error:
+                too_many = error.detached()
+        return too_many
 
     def _big(self, shard: Shard) -> Iterator[Outcome]:
         begun = time.monotonic()
@@ -183,7 +222,7 @@ class UnitRunner:
 
         count = sum(shard.batches(size) for shard in shards) - -(-start // size)
         method = identity.small_method if small else identity.method
-        scorer = scorer_for(method, self._prepared.program, proof.schema)
+        scorer = scorer_for(method, self._prepared.program, proof.schema, self._policy, self._fit)
         # Closed in this order: the scorer stops reading ahead before its source is closed.
         with (
             closing(batches()) as source,
@@ -215,14 +254,14 @@ class UnitRunner:
             refuse_swapped=partial(refuse_swapped, storage_at(shard.root), shard),
             resumed=resumed,
             replacing=self._surveyed.replaced.get(shard.name),
+            most_bad=self._most_bad(shard),
         )
 
 
 def _around_culprit(shards: tuple[Shard, ...], error: DataError) -> list[tuple[Shard, ...]]:
     """The shards in parts, in order: the one at fault alone, or all if it is not known which."""
     places = [i for i, shard in enumerate(shards) if shard.path == error.path]
-    # An error of predict() is about all the rows that it was given.
-    if isinstance(error, ScoringError) or not places:
+    if not places:
         return [(shard,) for shard in shards]
     place = places[0]
     parts = [shards[:place], shards[place : place + 1], shards[place + 1 :]]

@@ -26,6 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import checkpoints
+from pipeline.bad_rows import refuse_too_many
 from pipeline.checkpoints import NOTHING, CheckpointNote, Origin, Resumed, Span
 from pipeline.errors import (
     AlreadyExistsError,
@@ -76,6 +77,7 @@ class Target:
         resumed: How far an earlier run came.
         refuse_swapped: Raises ChangedInputError if the shard is no longer the one that was read.
         replacing: The published file whose place this one takes, if the shard has changed since.
+        most_bad: Most bad rows that the shard may have; None: any number.
     """
 
     shard: Shard
@@ -87,6 +89,7 @@ class Target:
     refuse_swapped: Callable[[], None]
     resumed: Resumed = NOTHING
     replacing: ObjectInfo | None = None
+    most_bad: int | None = None
 
     @property
     def origin(self) -> Origin:
@@ -121,6 +124,7 @@ class ShardWriter:
         self._exit = ExitStack()
 
     def __enter__(self) -> Self:
+        self._refuse_too_many()  # of rows that checkpoints hold
         self._exit.enter_context(self._dead)
         self._exit.enter_context(self._file)
         return self
@@ -133,11 +137,16 @@ class ShardWriter:
 
         Raises:
             ContractError: Arrow cannot filter one of the columns that travel along.
+            TooManyBadRowsError: The shard has more bad rows now than it may have.
         """
         self._sound = False  # half a batch may be written, until all of it is
         with parquet_errors(self._shard.path):
             self._write(scored)
+        self._refuse_too_many()
         self._sound = True
+
+    def _refuse_too_many(self) -> None:
+        refuse_too_many(self._shard, self._counts.bad, self._target.most_bad)
 
     def _write(self, scored: ScoredBatch) -> None:
         batch = scored.batch
@@ -162,7 +171,9 @@ class ShardWriter:
             columns = [*carried.columns, *predictions]
             quarantined = len(batch.bad)
         self._file.append(pa.RecordBatch.from_arrays(columns, schema=self._target.schema))
-        self._counts += RowCounts(batch.rows, batch.good_rows, null_scored, quarantined)
+        self._counts += RowCounts(
+            batch.rows, batch.good_rows, null_scored, quarantined, scored.nonfinite
+        )
 
     def checkpoint(self) -> int | None:
         """Saves all batches that were taken, so that a later run goes on behind them.

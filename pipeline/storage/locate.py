@@ -28,6 +28,11 @@ def has_scheme(address: str) -> bool:
     return bool(separator) and scheme.replace("+", "").replace("-", "").isalnum()
 
 
+def is_served(address: str) -> bool:
+    """Whether there is a storage for an address: for paths, and for URLs of a known scheme."""
+    return not has_scheme(address) or address.partition("://")[0] in _factories
+
+
 def storage_at(address: str) -> Storage:
     """The storage at an address.
 

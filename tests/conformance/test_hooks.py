@@ -341,20 +341,6 @@ def test_a_type_that_the_model_only_guesses_is_what_the_job_says() -> None:
     assert made.numpy().tolist() == [[beyond] * 3]
 
 
-def test_the_probe_looks_at_the_rows_that_reach_the_model() -> None:
-    def refuses(x: Any) -> Any:
-        if (x == 13).any():
-            raise ValueError("unlucky")
-        return np.stack([x, x], axis=1)
-
-    feed = fed(lambda named: tf.numpy_function(refuses, [named["x"]], tf.float32))
-    numbers = np.arange(20, dtype="float32")
-    sound = feed.sound([numbers, numbers])
-    assert [array.tolist() for array in sound] == [[n for n in range(20) if n != 13]] * 2
-    hopeless = [np.full(3, 13, "float32")] * 2
-    assert feed.sound(hopeless) is hopeless
-
-
 @pytest.mark.parametrize(
     ("name", "hook"),
     [

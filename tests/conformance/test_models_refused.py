@@ -370,6 +370,11 @@ def counts(folder: Path) -> str:
     return str(folder / "model")
 
 
+def two_inputs_of_one_name() -> Any:
+    one, two = keras.Input((1,)), keras.Input((1,))
+    return keras.Model({"a": {"b": one}, "a.b": two}, one + two)
+
+
 CASES: dict[str, Any] = {
     "missing": lambda folder: str(folder / "model.keras"),
     "missing_object": given("memory://nothing/model.keras"),
@@ -404,6 +409,7 @@ CASES: dict[str, Any] = {
     "unregistered_class": kept(lambda: around(Unregistered(name="double"))),
     "never_built": kept(Own),
     "unknown_inputs": kept(Silent),
+    "two_inputs_of_one_name": kept(two_inputs_of_one_name),
     "stateful_layer": kept(
         lambda: keras.Sequential(
             [keras.Input((4, 1), batch_size=3), layers.LSTM(1, stateful=True, name="memory")]

@@ -133,7 +133,7 @@ def _some(count: int) -> list[bytes | None]:
     return images[:count]
 
 
-def test_an_image_that_cannot_be_decoded_does_not_keep_the_model_from_being_proved(
+def test_an_image_that_cannot_be_decoded_fails_its_shard_by_its_row(
     tmp_path: Path, cli: Any
 ) -> None:
     lake = _lake(tmp_path / "lake", a=[b"no image", *_some(40)], b=_some(40))
@@ -141,7 +141,35 @@ def test_an_image_that_cannot_be_decoded_does_not_keep_the_model_from_being_prov
     assert done.code == 65
     assert (tmp_path / "out" / "b.parquet").exists()
     assert not (tmp_path / "out" / "a.parquet").exists()
+    assert re.search(r"row: +0\n", done.err)
     assert "Unknown image file format" in done.err
+
+
+@pytest.mark.parametrize("small_shard_rows", [0, 1000], ids=["streamed", "one predict call"])
+def test_images_that_cannot_be_decoded_are_put_aside_and_the_others_scored(
+    small_shard_rows: int, tmp_path: Path, cli: Any, truth: Any
+) -> None:
+    images = _some(360)
+    images[7] = b"no image"
+    images[100] = images[100][:60]
+    images[101] = b""
+    images[200] = None
+    done = score_digits(
+        *(cli, tmp_path / "out", "--input", _lake(tmp_path / "lake", a=images), "--batch-size", 64),
+        *("--small-shard-rows", small_shard_rows, "--on-bad-row", "quarantine"),
+    )
+    assert done.code == 0, done.err
+    left = [i for i in range(360) if i not in {7, 100, 101, 200}]
+    published = pq.read_table(tmp_path / "out" / "a.parquet")
+    assert published["id"].to_pylist() == left
+    found = np.stack(published["probabilities"].to_pylist())
+    np.testing.assert_allclose(found, truth["unseen.parquet"][left], rtol=0, atol=1e-5)
+    dead = pq.read_table(tmp_path / "out" / "_shardscore" / "quarantine" / "a.parquet")
+    assert dead["id"].to_pylist() == [7, 100, 101, 200]
+    assert dead["image"].to_pylist()[:3] == [b"no image", images[100], b""]
+    reasons = dead.column(next(n for n in dead.column_names if "reason" in n)).to_pylist()
+    assert reasons[0].startswith("Unknown image file format. One of JPEG")
+    assert all("node" not in reason and "\n" not in reason for reason in reasons)
 
 
 def test_an_input_without_a_single_image_is_published_all_the_same(

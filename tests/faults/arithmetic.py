@@ -91,7 +91,7 @@ def install(put: Callable[[object, str, Any], None] = setattr) -> None:
 
     put(prepare, "load", load)
     put(prepare, "probe", probe)
-    put(unit, "scorer_for", lambda _method, _program, schema: Arithmetic(schema))
+    put(unit, "scorer_for", lambda _method, _program, schema, *_more: Arithmetic(schema))
     if rows := os.environ.get("GROUP_ROWS"):
         put(segments, "row_group_rows", lambda _schema: int(rows))
 

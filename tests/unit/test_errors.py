@@ -30,6 +30,7 @@ CODES = {
     errors.CorruptShardError: 65,
     errors.ContractError: 65,
     errors.BadRowError: 65,
+    errors.TooManyBadRowsError: 65,
     errors.ScoringError: 65,
     errors.ChangedInputError: 65,
     errors.OutputMismatchError: 73,
