@@ -9,23 +9,19 @@ from __future__ import annotations
 import gc
 import json
 import os
-import signal
 import sys
 import traceback
 from datetime import UTC, datetime
 from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
-from jobs import options as opt  # noqa: TC001 - Typer reads the annotations at run time
+from jobs import beforehand
+from jobs import options as opt
 from jobs.exit_codes import ExitCode, of_error, of_report
+from jobs.given import given, heed_signals
 from pipeline.errors import NoInputError, ShardscoreError, StoppedError, UsageError, on_lines
-
-if TYPE_CHECKING:
-    from types import FrameType
-
-    from pipeline.stop import Stop
 
 _EPILOG = (
     "Options are variables too: SHARDSCORE_BATCH_SIZE for --batch-size. Those that describe the "
@@ -89,10 +85,10 @@ def score(
     from pipeline.run import score as run_score
     from pipeline.stop import Stop
 
-    job = job_from(_given(locals()), config)
+    job = job_from(given(locals()), config)
     observer = observer_for(log_format, quiet=quiet)
     stop = Stop()
-    _heed_signals(stop)
+    heed_signals(stop)
     report = run_score(job, observer, stop, fail_fast=fail_fast)
     if as_json:
         print(json.dumps(reports.as_json(report), indent=1))
@@ -153,7 +149,7 @@ def plan(
     from jobs.settings import job_from
     from pipeline import preview, tables
 
-    job = job_from(_given(locals()), config)
+    job = job_from(given(locals()), config)
     document, failed = preview.plan(job, with_model=with_model)
     print(json.dumps(document, indent=1) if as_json else tables.plan_text(document))
     for broken in failed:
@@ -209,6 +205,14 @@ def verify(
     told = document(proof)
     print(json.dumps(told, indent=1) if as_json else tables.verify_text(told))
     raise typer.Exit(ExitCode.OK if told["ok"] else ExitCode.DATA)
+
+
+app.command(epilog="Example: shardscore compare --config job.toml --write job.toml")(
+    beforehand.compare
+)
+app.command(epilog="Example: shardscore init --model m.keras -i data/ --output job.toml")(
+    beforehand.init
+)
 
 
 def _version(wanted: bool) -> None:
@@ -268,44 +272,6 @@ def run() -> NoReturn:
         main()
     finally:
         gc.freeze()
-
-
-def _given(values: dict[str, Any]) -> dict[str, Any]:
-    """A command's parameters, by the fields of the job."""
-    from pipeline.job import Job
-
-    named = {name.rstrip("_"): value for name, value in values.items()}
-    named["imports"] = named.pop("import", None)
-    # Typer would split the variable at blanks, which paths may hold: here it is a line each.
-    if not named.get("input"):
-        named["input"] = os.environ.get("SHARDSCORE_INPUT", "").splitlines()
-    if isinstance(named.get("batch_size"), str) and named["batch_size"] != "auto":
-        try:
-            named["batch_size"] = int(named["batch_size"])
-        except ValueError:
-            raise typer.BadParameter(
-                f"{named['batch_size']!r} is neither a number nor auto", param_hint="--batch-size"
-            ) from None
-    limit = named.get("max_bad_rows")
-    if isinstance(limit, str) and limit.isdecimal():
-        named["max_bad_rows"] = int(limit)
-    # Typer gives an empty list for a repeatable option that was not given.
-    return {
-        name: named[name] or None if isinstance(named[name], list) else named[name]
-        for name in Job.model_fields
-        if name in named
-    }
-
-
-def _heed_signals(stop: Stop) -> None:
-    """The first signal asks for a stop after the batch at hand; the second one ends at once."""
-
-    def handle(signum: int, _frame: FrameType | None) -> None:
-        signal.signal(signum, signal.SIG_DFL)
-        stop.request(signum)
-
-    signal.signal(signal.SIGTERM, handle)
-    signal.signal(signal.SIGINT, handle)
 
 
 def _wanted_format(argv: list[str]) -> str:

@@ -24,12 +24,13 @@ _PATHS = ("model", "input", "output", "labels")
 _HOOKS = ("preprocess", "postprocess")
 
 
-def job_from(given: dict[str, Any], config: Path | None) -> Job:
+def job_from(given: dict[str, Any], config: Path | None, **otherwise: Any) -> Job:
     """Builds the job.
 
     Args:
         given: Values of the command line and the environment by the job's field; None: not given.
         config: The TOML file, if there is one.
+        otherwise: Values for fields that neither says, where a command can do without them.
 
     Raises:
         UsageError: A value of the command line is wrong, or a needed one is missing.
@@ -43,7 +44,7 @@ def job_from(given: dict[str, Any], config: Path | None) -> Job:
         if isinstance(values.get("labels"), str):  # a file of them, where a list would say them
             values["labels"] = read_labels(values["labels"])
     try:
-        return Job.model_validate({**stored, **chosen})
+        return Job.model_validate({**otherwise, **stored, **chosen})
     except ValidationError as error:
         raise _explained(error, chosen, config) from error
 

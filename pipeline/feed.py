@@ -144,7 +144,7 @@ def feed_for(
         ConfigError: The job says of an input what does not fit it.
         ModelError: The hook cannot be imported, raises, or does not give what the model takes.
     """
-    options = _options(job, made)
+    options = options_of(job, made)
     if job.preprocess is None:
         refuse_unknown(signature, [*job.inputs, *options])
         return _plain_feed(signature, options)
@@ -181,7 +181,8 @@ def _plain_feed(signature: Signature, options: Mapping[str, InputOptions]) -> Fe
     return Feed(tuple(fed), replace(signature, inputs=tuple(taken)), options, decoders)
 
 
-def _options(job: Job, made: JobIdentity | None) -> dict[str, InputOptions]:
+def options_of(job: Job, made: JobIdentity | None) -> dict[str, InputOptions]:
+    """What is said of the inputs: what the output was begun with, or what the job says."""
     if made is not None:
         return {name: InputOptions.model_validate(said) for name, said in made.inputs.items()}
     return dict(job.inputs)

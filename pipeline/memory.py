@@ -9,6 +9,7 @@ import resource
 from pathlib import Path
 
 _STATUS = Path("/proc/self/status")
+_RESET = Path("/proc/self/clear_refs")
 _M_ARENA_MAX = -8  # malloc.h
 
 
@@ -33,6 +34,15 @@ def resident_bytes() -> int:
 def peak_bytes() -> int:
     """Highest resident memory so far, in bytes."""
     return _field("VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def reset_peak() -> bool:
+    """Makes `peak_bytes` count from now on; False where the kernel does not let it."""
+    try:
+        _RESET.write_text("5")  # proc(5)
+    except OSError:
+        return False
+    return True
 
 
 def _field(name: str) -> int | None:

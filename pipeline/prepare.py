@@ -23,7 +23,7 @@ from pipeline.contract import (
     rounding_notes,
 )
 from pipeline.errors import DataError, PredictFailedError, ScoringError
-from pipeline.feed import feed_for
+from pipeline.feed import feed_for, options_of
 from pipeline.job import AS_ASKED, JobIdentity, RunRecord, input_options, small_method
 from pipeline.model import load
 from pipeline.plan import standing, work_units
@@ -90,7 +90,9 @@ def prepare(survey: Survey) -> tuple[Prepared | None, list[FailedShard]]:
         StorageError: Reading failed.
     """
     job, shards = survey.job, survey.shards_at_hand
-    model = load(job.model, job.imports, survey.model_sha256)
+    made = survey.record.identity if survey.record else None
+    said = options_of(job, made)
+    model = load(job.model, job.imports, survey.model_sha256, said=said)
     program = program_for(survey, model)
     feed, reading = program.feed, reading_of(survey, program.feed)
     chosen = columns_for(survey, feed)

@@ -160,13 +160,19 @@ def _sizes(
 def _with_model(surveyed: Survey, document: dict[str, Any]) -> list[FailedShard]:
     """Loads the model and adds the binding; returns the shards that break the contract."""
     from pipeline.contract import contracts, order_notes, rounding_notes
+    from pipeline.feed import options_of
     from pipeline.job import small_method
     from pipeline.model import load
     from pipeline.prepare import columns_for, program_for, reading_of, sizes
     from pipeline.probe import without_rows
 
     job, record, pending = surveyed.job, surveyed.record, surveyed.standing.pending
-    model = load(job.model, job.imports, surveyed.model_sha256)
+    model = load(
+        job.model,
+        job.imports,
+        surveyed.model_sha256,
+        said=options_of(job, record.identity if record else None),
+    )
     program = program_for(surveyed, model)
     feed = program.feed
     chosen = columns_for(surveyed, feed)

@@ -44,7 +44,7 @@ def folder(tmp_path: Path) -> Path:
     rng = np.random.default_rng(0)
     for day in (1, 2):
         frame = pd.DataFrame({"id": range(100), "day": day, "age": rng.integers(18, 90, 100)})
-        frame["income"] = rng.normal(30_000, 9_000, 100)
+        frame["income"] = rng.normal(30_000, 9_000, 100).astype("float32")
         frame.to_parquet(tmp_path / "shards" / f"{day}.parquet")
     (tmp_path / "sample_data").symlink_to(SAMPLE)
     return tmp_path
@@ -63,7 +63,7 @@ def buckets(folder: Path, s3_server: SeaweedServer) -> dict[str, str]:
 
 
 def test_each_command_of_the_readme_runs(folder: Path, buckets: dict[str, str]) -> None:
-    assert len(commands()) == 7
+    assert len(commands()) == 9
     for arguments in commands():
         done = run_command(*arguments, cwd=folder, **buckets)
         assert done.code == 0, (arguments, done.err)

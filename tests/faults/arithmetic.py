@@ -50,7 +50,9 @@ def predicted(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> dict[str, np.
     return {"sum": a + b, "powers": np.concatenate([a, a**2, a**3], axis=1)}
 
 
-def load(path: str, imports: Sequence[str] = (), expected: str | None = None) -> LoadedModel:
+def load(
+    path: str, _imports: Sequence[str] = (), expected: str | None = None, **_said: object
+) -> LoadedModel:
     time.sleep(float(os.environ.get("LOAD_PAUSE", "0")))
     return LoadedModel(None, SIGNATURE, digest_model(path, expected), path)
 

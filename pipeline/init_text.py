@@ -1,0 +1,189 @@
+"""The text of a job file: each option of a job, said or as a comment, with a word on it.
+
+PURE. What was decided is a line; what is left at its default is a comment that shows the default,
+so that the file is also the list of what could be said. The text is read back as TOML and compared
+before it is handed on.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import ConfigError, shortened
+from pipeline.job import Job
+from pipeline.storage.locate import has_scheme
+from pipeline.toml_text import toml_comment, toml_key, toml_value
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pipeline.init_binding import BoundInput
+    from pipeline.init_job import Draft
+
+_WIDTH = 100
+
+_PARTS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("What to score with what", ("model", "model_sha256", "imports", "input", "output", "keep")),
+    (
+        "How columns become what the model takes",
+        ("features", "allow_lossy", "time_unit", "preprocess"),
+    ),
+    ("What is written", ("postprocess", "labels", "top_k", "label_output", "nonfinite")),
+    ("Rows that cannot be scored", ("on_bad_row", "max_bad_rows")),
+    ("How", ("method", "batch_size", "small_shard_rows", "checkpoint_every")),
+)
+
+_REMARKS = {
+    "model_sha256": "refuse any other model",
+    "imports": "modules that register the model's own classes",
+    "output": "a file for each shard, of the same name",
+    "keep": "columns carried along: unused (those the model does not read), all, none, or names",
+    "features": "columns of a model with one input, in order",
+    "allow_lossy": "columns whose values may be rounded on their way into the model",
+    "time_unit": "what dates and times are counted in: days, s, ms, us, ns",
+    "preprocess": "from the columns' tensors to what the model takes",
+    "postprocess": "from a batch's outputs to those that are written",
+    "labels": "names of a classifier's classes, or a file with one a line",
+    "top_k": "write the likeliest classes and their scores",
+    "label_output": "the output that labels and top_k are about",
+    "nonfinite": "predictions that are NaN or infinite: allow (and count), or bad",
+    "on_bad_row": "fail (stop the shard), null (keep the row), quarantine (set it aside)",
+    "max_bad_rows": "fail a shard that has more: a number, or a share of its rows",
+    "method": "auto: predict_on_batch() where it is proved right, predict() for small shards",
+    "batch_size": "auto: follows from the model's inputs",
+    "small_shard_rows": "shards of at most this many rows go to predict(); default: the batch size",
+    "checkpoint_every": "seconds between two checkpoints of a big shard",
+}
+
+_EXAMPLES: dict[str, Any] = {
+    "imports": ["my_models.py"],
+    "time_unit": "days",
+    "preprocess": "features.py:scale",
+    "postprocess": "features.py:round_off",
+    "labels": "labels.txt",
+    "top_k": 3,
+    "label_output": "prediction",
+    "max_bad_rows": "1%",
+    "small_shard_rows": 8192,
+}
+"""What a comment shows of an option whose default says nothing."""
+
+_UNSAID = {"features", "label_output", "follow_links", "rescore_changed"}
+"""Options that are no comment where they are not said: they are about other files than this one."""
+
+
+def job_text(draft: Draft, folder: Path) -> str:
+    """The text of a job file in a folder.
+
+    Raises:
+        ConfigError: The text does not say what it should.
+    """
+    said = _said(draft.job, folder)
+    inputs = said.pop("inputs", {})
+    lines = [
+        "# A job of shardscore. Run it with:  shardscore score --config FILE",
+        "# Paths are relative to this file. Lines that are comments show defaults, or examples.",
+    ]
+    shown: set[str] = set()
+    for title, names in _PARTS:
+        block = [line for name in names for line in _option(name, said, draft)]
+        lines += ["", f"# --- {title}", *block] if block else []
+        shown.update(names)
+    rest = [name for name in said if name not in shown]
+    lines += ["", *(line for name in rest for line in _assigned(name, said[name]))] if rest else []
+    lines += ["", "# --- The model's inputs", "", *_inputs(draft.inputs, inputs)]
+    text = "\n".join(lines) + "\n"
+    expected = {**said, **({"inputs": inputs} if inputs else {})}
+    if tomllib.loads(text) != expected:
+        raise ConfigError(
+            "the job cannot be written as TOML",
+            expected=str(expected),
+            received=str(tomllib.loads(text)),
+        )
+    return text
+
+
+def _said(job: Job, folder: Path) -> dict[str, Any]:
+    """What the file is to say, as TOML reads it."""
+    values = job.model_dump(mode="json", exclude_defaults=True)
+    values["inputs"] = (
+        {name: _input_value(table) for name, table in values["inputs"].items()}
+        if ("inputs" in values)
+        else {}
+    )
+    for name in ("model", "output"):
+        values[name] = _beside(values[name], folder)
+    values["input"] = [_beside(address, folder) for address in values["input"]]
+    if "imports" in values:
+        values["imports"] = [
+            _beside(module, folder) if module.endswith(".py") else module
+            for module in values["imports"]
+        ]
+    for name in ("preprocess", "postprocess"):
+        if ".py:" in values.get(name, ""):
+            values[name] = _beside(values[name], folder)
+    return {name: value for name, value in values.items() if value not in ({}, [])}
+
+
+def _input_value(table: dict[str, Any]) -> Any:
+    """The shortest way to say an input: its column, its columns, or a table."""
+    if set(table) != {"columns"}:
+        return table
+    columns = table["columns"]
+    return columns[0] if len(columns) == 1 else columns
+
+
+def _beside(path: str, folder: Path) -> str:
+    """A path as seen from a folder; absolute where the two have nothing but the root in common."""
+    if has_scheme(path):
+        return path
+    # Links in the folder's own path are followed by the system, before it goes up from there.
+    real, target = folder.resolve(), Path(os.path.normpath(Path.cwd() / path))
+    if len(Path(os.path.commonpath([real, target])).parts) < 2:
+        return str(target)
+    return os.path.relpath(target, real)
+
+
+def _option(name: str, said: dict[str, Any], draft: Draft) -> list[str]:
+    remark = draft.remarks.get(name) or _REMARKS.get(name)
+    if name == "allow_lossy" and draft.lossy:
+        remark = f"rounded on their way into the model: {shortened(list(draft.lossy.values()))}"
+    if name in said:
+        return _assigned(name, said[name], remark)
+    if name in _UNSAID:
+        return []
+    default = _EXAMPLES.get(name, Job.model_fields[name].get_default(call_default_factory=True))
+    if name == "model_sha256":
+        default = draft.model_sha256
+    shown = f"{name} = {toml_value(default)}"
+    return [f"# {shown}" + (f"   # {remark}" if remark else "")]
+
+
+def _assigned(name: str, value: Any, remark: str | None = None) -> list[str]:
+    """`name = value`, on several lines where it is a long list; the remark beside or above it."""
+    line = f"{toml_key(name)} = {toml_value(value)}"
+    if len(line) > _WIDTH and isinstance(value, list):
+        line = "\n".join(
+            [f"{toml_key(name)} = [", *(f"    {toml_value(item)}," for item in value), "]"]
+        )
+    if not remark:
+        return [line]
+    beside = f"{line}   {toml_comment(remark)}"
+    if len(beside) <= _WIDTH and "\n" not in line:
+        return [beside]
+    return [toml_comment(remark), line]
+
+
+def _inputs(bound: Iterable[BoundInput], values: dict[str, Any]) -> list[str]:
+    """Each input with what feeds it, as lines of the table, or as comments where `features` say."""
+    lines = ["[inputs]"] if values else []
+    for one in bound:
+        kinds = dict.fromkeys(f"{use.type}, {use.described}" for use in one.uses)
+        lines.append(toml_comment(f"{one.spec}, from {'; '.join(kinds)}"))
+        lines += [toml_comment(f"  {remark}") for remark in one.remarks]
+        if one.name in values:
+            lines += _assigned(one.name, values[one.name])
+    return lines
