@@ -106,6 +106,22 @@ def test_images_are_decoded_and_named_alike_by_each_method(
         assert published["probabilities_label"].to_pylist() == [row[0] for row in named]
 
 
+def test_the_plan_says_what_becomes_of_an_image(tmp_path: Path, cli: Any) -> None:
+    done = cli(
+        *("plan", "--config", SAMPLE / "digit_images.toml", "--output", tmp_path / "out"), "--json"
+    )
+    assert done.code == 0, done.err
+    assert done.document["binding"] == [
+        {
+            "input": "image",
+            "input_type": "float32 (n, 8, 8, 1)",
+            "column": "image",
+            "column_type": "binary",
+            "conversion": "decoded, stretch, bilinear, 0..1",
+        }
+    ]
+
+
 def test_how_images_are_decoded_is_part_of_the_jobs_identity(tmp_path: Path, cli: Any) -> None:
     assert score_digits(cli, tmp_path / "out").code == 0
     record = json.loads((tmp_path / "out" / "_shardscore" / "run.json").read_text())
