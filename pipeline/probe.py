@@ -79,7 +79,7 @@ def probe(
     features, truth = _that_score(program, features)
     rows = len(features[0])
     _refuse_other_rows(program, truth, rows)
-    schema = schema_of(program.finish(truth, rows), recorded)
+    schema = schema_of(_finish(program, truth, rows), recorded)
     _refuse_dependent_rows(program, features, truth)
     complaint = _complaint(program, features, "predict_on_batch", truth)
     on = f"{rows:,} rows" if rows > 1 else "one row, too few to see whether rows affect each other"
@@ -172,10 +172,15 @@ def _refuse_other_rows(program: Program, truth: dict[str, Array], rows: int) -> 
             )
 
 
+def _finish(program: Program, truth: dict[str, Array], rows: int) -> dict[str, Array]:
+    """What is done to the outputs, done to copies: a hook may write into what it is given."""
+    return program.finish({name: array.copy() for name, array in truth.items()}, rows)
+
+
 def _finished(program: Program, truth: dict[str, Array], rows: int) -> None:
     """Raises PredictFailedError if what is done to the outputs raises."""
     try:
-        program.finish(truth, rows)
+        _finish(program, truth, rows)
     except ShardscoreError as error:
         raise error.with_path(program.model.path) from error.__cause__
     # A hook of the user's raises whatever it likes.
@@ -272,24 +277,47 @@ def _refuse_dependent_rows(
         return
     alone = _predict(program, [array[:part] for array in features])
     tolerance = _OTHER_BATCH_16_BIT if _sixteen_bit(program) else _OTHER_BATCH
+    if (found := _dependent(truth, alone, part, tolerance)) is not None:
+        _refuse_random(program, features, truth)
+        raise _dependence(program, found, rows, part, _culprits(program))
+    if program.finish.postprocess is None:
+        return
+    _finished(program, alone, part)
+    truth, alone = _finish(program, truth, rows), _finish(program, alone, part)
+    if (found := _dependent(truth, alone, part, tolerance)) is not None:
+        where = f"the postprocess hook {program.finish.hook}"
+        raise _dependence(program, found, rows, part, where)
+
+
+def _dependent(
+    truth: dict[str, Array], alone: dict[str, Array], part: int, tolerance: float
+) -> tuple[str, str] | None:
+    """An output that differs between the first rows alone and among the others: its name, and in
+    which words; None if there is none."""
     for name, array in truth.items():
         other = alone.get(name)
-        if other is not None and other.shape == array[:part].shape:
-            wrong = ~_close(other, array[:part], tolerance)
-            if wrong.mean() <= _FEW:
-                continue
-        _refuse_random(program, features, truth)
-        raise ModelError(
-            "a row's prediction depends on the rows that share its batch",
-            path=program.model.path,
-            column=name,
-            expected=f"the first {part} rows scored alone as among {rows}",
-            received="other shapes"
-            if other is None or other.shape != array[:part].shape
-            else f"{wrong.mean():.0%} of the values differ",
-            hint="look for statistics over the batch, or padding without a mask, in "
-            + _culprits(program),
-        )
+        if other is None:
+            return name, "no such output"
+        if other.shape != array[:part].shape:
+            return name, "other shapes"
+        wrong = ~_close(other, array[:part], tolerance)
+        if wrong.mean() > _FEW:
+            return name, f"{wrong.mean():.0%} of the values differ"
+    return None
+
+
+def _dependence(
+    program: Program, found: tuple[str, str], rows: int, part: int, where: str
+) -> ModelError:
+    name, received = found
+    return ModelError(
+        "a row's prediction depends on the rows that share its batch",
+        path=program.model.path,
+        column=name,
+        expected=f"the first {part} rows scored alone as among {rows}",
+        received=received,
+        hint="look for statistics over the batch, or padding without a mask, in " + where,
+    )
 
 
 def _refuse_random(program: Program, features: Sequence[Array], truth: dict[str, Array]) -> None:
