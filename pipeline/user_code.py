@@ -174,7 +174,10 @@ def _import_failed(module: str, error: Exception) -> ModelError:
 
 def _import_file(path: Path) -> ModuleType:
     name = path.stem
-    if getattr(sys.modules.get(name), "__file__", None) == str(path):
+    if name in sys.stdlib_module_names or not _is_of(path, sys.modules.get(name)):
+        # Another module has that name, which whoever imports it from now on must still get.
+        name = f"{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
@@ -183,6 +186,11 @@ def _import_file(path: Path) -> ModuleType:
     sys.modules[name] = loaded
     spec.loader.exec_module(loaded)
     return loaded
+
+
+def _is_of(path: Path, module: ModuleType | None) -> bool:
+    """Whether a file may be imported under a name that leads to a module, or to None."""
+    return module is None or getattr(module, "__file__", None) == str(path)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import sys
 import zlib
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from pipeline.errors import ModelError
 from pipeline.extract import extract
 from pipeline.predictions import schema_of
 from pipeline.signature import InputSpec, Signature
-from pipeline.user_code import digest_imports
+from pipeline.user_code import digest_imports, load_hook
 from tests.conformance.raising import features, letters, published, run, saved, write
 
 if TYPE_CHECKING:
@@ -199,3 +200,18 @@ def test_the_digest_of_a_module_that_imports_installed_packages_alone_is_its_own
     module.write_bytes(b"import json\nimport keras\nfrom pipeline import Job\n")
     own = hashlib.sha256(b"alone.py\0" + module.read_bytes() + b"\0").hexdigest()
     assert digest_imports([str(module)]) == own
+
+
+@pytest.mark.parametrize("name", ["pipeline", "json", "numpy"])
+def test_a_file_of_the_users_does_not_take_the_place_of_another_module(
+    name: str, tmp_path: Path
+) -> None:
+    there = importlib.import_module(name)
+    for folder, said in (("one", 1), ("two", 2)):
+        file = tmp_path / folder / f"{name}.py"
+        file.parent.mkdir()
+        file.write_text(f"def hook():\n    return {said}\n")
+    one, two = (load_hook(f"{tmp_path / each}/{name}.py:hook") for each in ("one", "two"))
+    assert (one(), two()) == (1, 2)
+    assert importlib.import_module(name) is there
+    assert load_hook(f"{tmp_path}/one/{name}.py:hook") is one
