@@ -215,3 +215,32 @@ def test_a_file_of_the_users_does_not_take_the_place_of_another_module(
     assert (one(), two()) == (1, 2)
     assert importlib.import_module(name) is there
     assert load_hook(f"{tmp_path}/one/{name}.py:hook") is one
+
+
+@pytest.mark.parametrize("changed", ["edited.py", "edited_helper.py"])
+def test_code_that_was_edited_since_it_was_imported_is_refused(
+    changed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As in a notebook: the old code would run, under the digest of the new.
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "edited.py").write_text("import edited_helper\ndef hook(): return 1\n")
+    (tmp_path / "edited_helper.py").write_text("F = 1\n")
+    for hook_of in ("edited:hook", f"{tmp_path}/edited.py:hook"):
+        assert load_hook(hook_of) is load_hook(hook_of)
+    (tmp_path / changed).write_text("def hook(): return 2\n")
+    for hook_of in ("edited:hook", f"{tmp_path}/edited.py:hook"):
+        with pytest.raises(ModelError, match="was changed since this process imported it"):
+            load_hook(hook_of)
+    for name in ("edited", "edited_helper"):
+        sys.modules.pop(name)
+
+
+def test_a_module_that_failed_to_import_can_be_mended(tmp_path: Path) -> None:
+    file = tmp_path / "mended.py"
+    file.write_text("def hook(): return 1\nraise OSError('not yet')\n")
+    for _ in range(2):
+        with pytest.raises(ModelError, match="failed while it was imported"):
+            load_hook(f"{file}:hook")
+    file.write_text("def hook(): return 2\n")
+    assert load_hook(f"{file}:hook")() == 2
