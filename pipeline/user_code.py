@@ -122,7 +122,7 @@ def _source_of(module: str) -> Path:
         try:
             spec = importlib.util.find_spec(module)
         # Looking for pkg.module imports pkg, which is the user's and may raise anything.
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise _import_failed(module, error) from error
     if spec is None or spec.origin is None or not spec.has_location:
         raise ModelError(
@@ -161,8 +161,8 @@ def import_module(module: str) -> ModuleType:
         else:
             with _importing_from_here():
                 loaded = importlib.import_module(module)
-    # The module is the user's: it may raise anything.
-    except Exception as error:
+    # The module is the user's: it may raise anything, and a script ends by leaving the process.
+    except (Exception, SystemExit) as error:
         raise _import_failed(module, error) from error
     _refuse_stale(module, loaded)
     return loaded
@@ -185,7 +185,7 @@ def _refuse_stale(module: str, loaded: ModuleType) -> None:
         )
 
 
-def _import_failed(module: str, error: Exception) -> ModelError:
+def _import_failed(module: str, error: BaseException) -> ModelError:
     return ModelError(
         f"the module {module!r} failed while it was imported",
         received=f"{type(error).__name__}: {error}",

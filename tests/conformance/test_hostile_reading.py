@@ -13,12 +13,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from jobs import cli
+from jobs.exit_codes import ExitCode
 from pipeline.binding import check
 from pipeline.errors import ModelError
 from pipeline.extract import extract
 from pipeline.predictions import schema_of
+from pipeline.raised import row_reason
 from pipeline.signature import InputSpec, Signature
-from pipeline.user_code import digest_imports, load_hook
+from pipeline.user_code import digest_imports, import_module, load_hook
 from tests.conformance.raising import features, letters, published, run, saved, write
 
 if TYPE_CHECKING:
@@ -244,3 +247,37 @@ def test_a_module_that_failed_to_import_can_be_mended(tmp_path: Path) -> None:
             load_hook(f"{file}:hook")
     file.write_text("def hook(): return 2\n")
     assert load_hook(f"{file}:hook")() == 2
+
+
+def test_a_module_that_leaves_the_process_is_no_success(tmp_path: Path) -> None:
+    script = tmp_path / "hostile_script.py"
+    script.write_text("import sys\nsys.exit(0)\n")
+    with pytest.raises(ModelError, match="failed while it was imported") as caught:
+        import_module(str(script))
+    assert "SystemExit: 0" in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["preprocess", "postprocess"])
+def test_a_hook_that_leaves_the_process_is_no_success(
+    kind: str, plain: Path, tmp_path: Path
+) -> None:
+    write(tmp_path / "in" / "a.parquet", features(8))
+    chosen = hook(tmp_path, f"leaving_{kind}", "    raise SystemExit(0)\n")
+    with pytest.raises(ModelError, match="SystemExit: 0"):
+        run(plain, tmp_path, **{kind: chosen})
+
+
+def test_a_model_that_leaves_the_process_is_no_success(monkeypatch: pytest.MonkeyPatch) -> None:
+    def leave(*_: Any, **__: Any) -> None:
+        raise SystemExit(0)
+
+    monkeypatch.setattr(cli, "app", leave)
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["score"])
+    assert caught.value.code == ExitCode.CONFIG
+
+
+def test_reasons_are_the_same_text_in_each_process_and_can_be_written() -> None:
+    assert row_reason(ValueError(object())) == "ValueError: <object object at 0x…>"
+    assert row_reason(ValueError("no \ud800 in UTF-8")) == "ValueError: no \\ud800 in UTF-8"
+    assert row_reason(ValueError("0xff is no code")) == "ValueError: 0xff is no code"
