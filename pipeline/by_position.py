@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 from pipeline.errors import ChangedInputError, ContractError, CorruptShardError, shortened
 from pipeline.footer import Provenance, parquet_errors
 from pipeline.plan import changed_input, foreign_output
+from pipeline.quarantine import COLUMN_COLUMN, ROW_COLUMN, dead_letter_name
 from pipeline.quarantine import REASON_COLUMN as LETTER_REASON
-from pipeline.quarantine import ROW_COLUMN, dead_letter_name
 from pipeline.storage import ObjectInfo, storage_at
 from pipeline.writer import REASON_COLUMN
 
@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 
     from pipeline.records import Shard
     from pipeline.storage import Storage
+
+
+_LETTER_COLUMNS = frozenset({ROW_COLUMN, COLUMN_COLUMN, LETTER_REASON})
+"""Where the input was a mended dead-letter file it has these too, and a dead-letter file does not
+hold the input's: its own stand there."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -179,7 +184,7 @@ class Reader:
         for name, column in columns.items():
             if name == REASON_COLUMN:
                 left = letters[LETTER_REASON]
-            elif name in letters.column_names and name not in self.predictions:
+            elif name in letters.column_names and name not in self.predictions | _LETTER_COLUMNS:
                 left = letters[name].cast(column.type)
             else:
                 left = nulls(len(letters), column.type)

@@ -186,7 +186,24 @@ def _contract(
         if job.on_bad_row == "null":
             _refuse_reason(kept.names + [o.name for o in predictions.outputs], shard.path)
     everything = job.on_bad_row == "quarantine"
-    return Contract(binding, kept, tuple(schema.names if everything else kept.names))
+    carried = tuple(schema.names if everything else kept.names)
+    _refuse_doubles(carried, shard.path, whole=everything)
+    return Contract(binding, kept, carried)
+
+
+def _refuse_doubles(carried: Sequence[str], path: str, *, whole: bool) -> None:
+    """Raises ContractError if two of the columns that are carried along have one name."""
+    for name in carried:
+        if carried.count(name) > 1:
+            raise ContractError(
+                "a column that is carried along is there twice",
+                path=path,
+                column=name,
+                expected="one column of each name",
+                received=f"{carried.count(name)} columns {name!r}",
+                hint="rename one of them"
+                + ("; --on-bad-row quarantine carries all columns" if whole else " or see --keep"),
+            )
 
 
 def kept_schema(keep: Sequence[str], schema: pa.Schema, used: Iterable[str]) -> pa.Schema:

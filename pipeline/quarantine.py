@@ -57,8 +57,9 @@ class DeadLetters:
         self._name = dead_letter_name(shard.name)
         # A mended dead-letter file that is scored again carries our columns of the last time.
         ours = {field.name for field in _OURS}
-        self._columns = [name for name in shard.schema.names if name not in ours]
-        self._schema = pa.schema([*map(shard.schema.field, self._columns), *_OURS])
+        theirs = [field for field in shard.schema if field.name not in ours]
+        self._columns = [field.name for field in theirs]
+        self._schema = pa.schema([*theirs, *_OURS])
         self._file: GroupedFile | None = None
         if resumed.bad_waiting is not None:
             self._file = GroupedFile(

@@ -11,18 +11,29 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from jobs import cli
 from jobs.exit_codes import ExitCode
 from pipeline.binding import check
-from pipeline.errors import ModelError
+from pipeline.errors import ContractError, ModelError
 from pipeline.extract import extract
+from pipeline.load import load_predictions
 from pipeline.predictions import schema_of
 from pipeline.raised import row_reason
 from pipeline.signature import InputSpec, Signature
 from pipeline.user_code import digest_imports, import_module, load_hook
-from tests.conformance.raising import features, letters, published, run, saved, write
+from tests.conformance.raising import (
+    COLUMNS,
+    Picky,
+    features,
+    letters,
+    published,
+    run,
+    saved,
+    write,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -281,3 +292,37 @@ def test_reasons_are_the_same_text_in_each_process_and_can_be_written() -> None:
     assert row_reason(ValueError(object())) == "ValueError: <object object at 0x…>"
     assert row_reason(ValueError("no \ud800 in UTF-8")) == "ValueError: no \\ud800 in UTF-8"
     assert row_reason(ValueError("0xff is no code")) == "ValueError: 0xff is no code"
+
+
+def test_a_mended_dead_letter_file_keeps_its_row_numbers_apart_from_those_of_the_next(
+    tmp_path: Path,
+) -> None:
+    picky = saved(tmp_path, Picky())
+    write(tmp_path / "in" / "a.parquet", features(50, [7, 30, 41]))
+    run(picky, tmp_path, batch_size=8)
+    dead = letters(tmp_path)
+    values = np.stack([dead[name].to_numpy() for name in COLUMNS], axis=1).astype(np.float32)
+    values[:2] = abs(values[:2])  # the third is not mended
+    carried = {name: dead[name] for name in dead.column_names if name.startswith("quarantine_")}
+    write(tmp_path / "again" / "in" / "a.parquet", values, **carried)
+    assert run(picky, tmp_path / "again", batch_size=8).counts.quarantined == 1
+    out = tmp_path / "again" / "out"
+    loaded = load_predictions(out, bad_rows=True, as_arrow=True)
+    assert loaded["quarantine_row"].to_pylist() == [7, 30, None]  # not 2, its number there
+
+
+@pytest.mark.parametrize("policy", ["fail", "null", "quarantine"])
+def test_two_columns_of_one_name_that_travel_along_break_the_contract(
+    policy: str, plain: Path, tmp_path: Path
+) -> None:
+    values = features(8)
+    columns = [*(pa.array(values[:, i]) for i in range(4)), pa.array(range(8)), pa.array(range(8))]
+    (tmp_path / "in").mkdir()
+    table = pa.Table.from_arrays(columns, names=[*COLUMNS, "id", "id"])
+    pq.write_table(table, tmp_path / "in" / "a.parquet")
+    (failed,) = run(plain, tmp_path, on_bad_row=policy).failed
+    assert isinstance(failed.error, ContractError)
+    assert failed.error.message == "a column that is carried along is there twice"
+    if policy != "quarantine":
+        report = run(plain, tmp_path, on_bad_row=policy, keep=("none",))
+        assert report.state == "finished", report.failed
