@@ -172,7 +172,7 @@ class JobIdentity(BaseModel):
     Attributes:
         format: Version of this record.
         model_sha256: Digest of the model file.
-        code_sha256: Digest of the modules named by `imports`, whose code runs in the model.
+        code_sha256: Digest of the job's `modules`, and of the user's other files that they import.
         binding: Model input → the columns that feed it, globs resolved.
         keep: As in `Job`.
         batch_size: Rows a batch, decided.

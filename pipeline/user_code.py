@@ -97,6 +97,7 @@ def _users_folders() -> list[Path]:
         for folder in dict.fromkeys(folder.resolve() for folder in folders)
         if folder not in installed
         and not {"site-packages", "dist-packages", "lib-dynload"} & set(folder.parts)
+        and not any(folder.glob("*.dist-info"))  # what `pip install --target` fills
     ]
 
 

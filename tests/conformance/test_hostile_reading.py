@@ -216,6 +216,19 @@ def test_the_digest_of_a_module_that_imports_installed_packages_alone_is_its_own
     assert digest_imports([str(module)]) == own
 
 
+def test_packages_that_were_installed_beside_the_users_code_are_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path / "deps")
+    (tmp_path / "deps" / "vendored-1.0.dist-info").mkdir(parents=True)
+    vendored = tmp_path / "deps" / "vendored.py"
+    vendored.write_text("F = 1\n")
+    (tmp_path / "vending.py").write_text("import vendored\n")
+    before = digest_imports([f"{tmp_path}/vending.py"])
+    vendored.write_text("F = 2\n")
+    assert digest_imports([f"{tmp_path}/vending.py"]) == before
+
+
 @pytest.mark.parametrize("name", ["pipeline", "json", "numpy"])
 def test_a_file_of_the_users_does_not_take_the_place_of_another_module(
     name: str, tmp_path: Path
