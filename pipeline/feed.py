@@ -144,6 +144,18 @@ class Feed:
             return self._sound(arrays, start, middle) + self._sound(arrays, middle, stop)
         return list(range(start, stop))
 
+    def undecodable(self, arrays: Sequence[Array]) -> str | None:
+        """The first input with an image that cannot be decoded; None if all of them can."""
+        tf = tensorflow()
+        for spec, array in zip(self.inputs, arrays, strict=True):
+            if spec.name not in self.decoders:
+                continue
+            try:
+                self.decoders[spec.name](tf.convert_to_tensor(array, dtype=spec.dtype))
+            except tf.errors.OpError:
+                return spec.name
+        return None
+
     @property
     def fed(self) -> tuple[FedInput, ...]:
         """What is recorded of `inputs`: with a hook they follow from the first shard's columns."""

@@ -142,6 +142,8 @@ def test_an_image_that_cannot_be_decoded_does_not_keep_the_model_from_being_prov
     assert (tmp_path / "out" / "b.parquet").exists()
     assert not (tmp_path / "out" / "a.parquet").exists()
     assert "Unknown image file format" in done.err
+    assert "row:      0" in done.err
+    assert "column:   image" in done.err
 
 
 def test_an_input_without_a_single_image_is_published_all_the_same(
