@@ -13,7 +13,12 @@ import pytest
 import tensorflow as tf
 
 from pipeline import scorers
-from pipeline.errors import BadRowError, ScoringError, TooManyBadRowsError
+from pipeline.errors import (
+    BadRowError,
+    PredictFailedError,
+    ScoringError,
+    TooManyBadRowsError,
+)
 from pipeline.progress import Silent
 from pipeline.stop import Stop
 from tests.conformance.raising import (
@@ -355,6 +360,20 @@ def test_a_postprocess_hook_that_raises_on_some_rows_costs_those_rows(
     dead = letters(tmp_path)
     assert dead["quarantine_row"].to_pylist() == np.flatnonzero(sure).tolist()
     assert set(dead["quarantine_reason"].to_pylist()) == {"KeyError: 'too sure'"}
+
+
+def test_a_postprocess_hook_that_always_raises_is_refused_before_a_row_is_scored(
+    tmp_path: Path,
+) -> None:
+    hook = tmp_path / "broken_hook.py"
+    hook.write_text("def told(outputs):\n    return {'y': outputs['no such output']}\n")
+    write(tmp_path / "in" / "a.parquet", features(100))
+    with pytest.raises(PredictFailedError) as raised:
+        run(saved(tmp_path), tmp_path, postprocess=f"{hook}:told")
+    assert raised.value.message == "the postprocess hook fails on the outputs of the first rows"
+    assert raised.value.received == f"KeyError: 'no such output', in {hook}:told"
+    assert raised.value.expected == "prediction: float32 (100, 3)"
+    assert not (tmp_path / "out").exists()
 
 
 # Predictions that are no number
