@@ -19,11 +19,20 @@ from typing import TYPE_CHECKING, Protocol
 import pyarrow as pa
 import pyarrow.types as pt
 
-from pipeline.columns import Column, find, is_permuted, nesting
+from pipeline.columns import Column, astray, find, is_permuted, nesting
 from pipeline.conversions import UNITS, Conversion, conversion_of, is_time
 from pipeline.errors import ContractError, shortened
 from pipeline.input_options import InputOptions, Unit
-from pipeline.misfits import lossy, needless, wrong_type
+from pipeline.misfits import (
+    lossy,
+    needless,
+    permuted,
+    unknown_length,
+    wrong_padding,
+    wrong_shape,
+    wrong_type,
+)
+from pipeline.nested import pad_fits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -51,6 +60,7 @@ class ColumnUse:
         dims: For lists, the length that each level must have; None for scalars.
         unit: What times are counted in, where they are times.
         sequence: How lists of any length are made `dims[0]` long; None: they have that length.
+        encoded: Whether values are encoded images, which are decoded before the model sees them.
     """
 
     column: str
@@ -60,13 +70,16 @@ class ColumnUse:
     dims: tuple[int, ...] | None
     unit: Unit | None = None
     sequence: InputOptions | None = None
+    encoded: bool = False
 
     @property
     def described(self) -> str:
         """The conversion in words."""
+        if self.encoded:
+            return "decoded"
         words: list[str] = [self.conversion]
         if self.unit is not None:
-            words.append(f"{UNITS[self.unit]} since 1970" if _is_date(self.type) else self.unit)
+            words.append(UNITS[self.unit] + (" since 1970" if _is_date(self.type) else ""))
         if self.sequence is not None and self.dims is not None:
             words.append(f"padded {self.sequence.pad} to {self.dims[0]}")
             if self.sequence.truncate != "never":
@@ -144,6 +157,8 @@ def check(
         columns = [column_of(name, spec, schema) for name in chosen[spec.name]]
         uses = [_use_of(column, spec, reading) for column in columns]
         _check_width(uses, spec)
+        if reading.of(spec.name).unit is not None and not any(use.unit for use in uses):
+            raise needless("unit", columns[0], spec, "a column of dates, times or durations")
         losing += [
             (spec, use)
             for use in uses
@@ -169,7 +184,7 @@ def column_of(name: str, spec: InputSpec, schema: pa.Schema) -> Column:
         f"a column that the model reads is {word}",
         column=name,
         expected=f"one column for {spec}",
-        received="columns " + shortened(schema.names),
+        received=astray(schema, name) or "columns " + shortened(schema.names),
         hint="rename the column in that shard, or take the shard out of the input",
     )
 
@@ -178,24 +193,25 @@ def _use_of(column: Column, spec: InputSpec, reading: Reading) -> ColumnUse:
     options = reading.of(spec.name)
     levels, values = nesting(column.type)
     if is_permuted(column.type):
-        raise ContractError(
-            "a column of tensors is stored with its dimensions in another order",
-            column=column.name,
-            expected="a tensor without a permutation",
-            received=str(column.type),
-            hint="store the values in the order of their dimensions",
-        )
+        raise permuted(column)
     unit = options.unit or reading.time_unit
     if not is_time(values if not pt.is_dictionary(values) else values.value_type):
-        if options.unit is not None:
-            raise needless("unit", column, spec, "a column of dates, times or durations")
         unit = None
     allowed = reading.may_lose(column.name)
     conversion = conversion_of(values, spec.dtype, unit, allow_lossy=allowed)
     if conversion is None:
         raise wrong_type(column, spec, options, reading.time_unit)
     dims, sequence = _dims(column, levels, spec, options)
-    return ColumnUse(column.name, column.path, column.type, conversion, dims, unit, sequence)
+    return ColumnUse(
+        column.name,
+        column.path,
+        column.type,
+        conversion,
+        dims,
+        unit,
+        sequence,
+        encoded=options.image is not None,
+    )
 
 
 def _dims(
@@ -208,20 +224,32 @@ def _dims(
         return None, None
     shape = spec.shape
     if len(shape) != len(levels):
-        raise wrong_type(column, spec, options)
+        raise wrong_shape(column, levels, spec, options)
     if None in shape:
-        raise ContractError(
-            "how long the lists of a column are to be made is not said",
-            column=column.name,
-            expected=f"a length for {spec}",
-            received=f"column {column.name}: {column.type}",
-            hint=f"say it in the job file: [inputs.{spec.name}] with length = N",
-        )
-    padded = options.length is not None
-    for i, (level, wanted) in enumerate(zip(levels, shape, strict=True)):
-        if level is not None and level != wanted and not (padded and i == 0):
-            raise wrong_type(column, spec, options)
-    return tuple(d for d in shape if d is not None), options if padded else None
+        inner = None in shape[1:]
+        raise unknown_length(column, spec.name, f"a length for {spec}", inner=inner)
+    dims = tuple(d for d in shape if d is not None)
+    if levels == dims or (levels[0] is None and options.length is None):
+        sequence = None
+    elif options.length is None or isinstance(column.type, pa.FixedShapeTensorType):
+        raise wrong_shape(column, levels, spec, options)
+    else:
+        sequence = options
+    if any(level not in {None, d} for level, d in zip(levels[1:], dims[1:], strict=True)):
+        raise wrong_shape(column, levels, spec, options)
+    if sequence is not None:
+        _check_sequence(column, levels, spec, sequence)
+    return dims, sequence
+
+
+def _check_sequence(
+    column: Column, levels: tuple[int | None, ...], spec: InputSpec, sequence: InputOptions
+) -> None:
+    if not pad_fits(sequence.pad_value, spec.dtype):
+        raise wrong_padding(column, spec, sequence.pad_value)
+    fixed, wanted = levels[0], spec.shape[0] or 0
+    if fixed is not None and fixed > wanted and sequence.truncate == "never":
+        raise wrong_shape(column, levels, spec, sequence)
 
 
 def _check_width(uses: Sequence[ColumnUse], spec: InputSpec) -> None:

@@ -17,7 +17,7 @@ from pipeline.columns import Column, expand, nesting
 from pipeline.conversions import conversion_of, is_time
 from pipeline.errors import ConfigError, ContractError, shortened
 from pipeline.input_options import InputOptions, Unit
-from pipeline.misfits import wrong_type
+from pipeline.misfits import unknown_length, wrong_type
 from pipeline.signature import InputSpec
 
 if TYPE_CHECKING:
@@ -135,32 +135,28 @@ def natural_spec(
 def _natural(
     name: str, columns: Sequence[Column], options: InputOptions, time_unit: Unit | None
 ) -> InputSpec:
-    types = {_natural_type(column, options, time_unit) for column in columns}
+    types = {_natural_type(column, name, options, time_unit) for column in columns}
     dims, _ = nesting(columns[0].type)
-    if (len(types) > 1 and "string" in types) or (len(columns) > 1 and dims):
+    lists = any(nesting(column.type)[0] for column in columns)
+    if (len(types) > 1 and "string" in types) or (len(columns) > 1 and lists):
         raise ContractError(
             f"the columns of {name!r} cannot stand side by side",
             expected="numbers alone, or one column",
             received=", ".join(f"{c.name} {c.type}" for c in columns),
-            hint="give each an input of its own in the [inputs] table",
+            hint="give each an input of its own in the [inputs] table of the job file",
         )
     if options.length is not None and dims:
         dims = (options.length, *dims[1:])
     if None in dims:
-        raise ContractError(
-            "a column holds lists of any length",
-            column=columns[0].name,
-            expected=f"a length for the input {name!r}",
-            received=str(columns[0].type),
-            hint=f"say it in the job file: [inputs.{name}] with length = N",
-        )
+        expected = f"a length for the input {name!r} of the preprocess hook"
+        raise unknown_length(columns[0], name, expected, inner=None in dims[1:])
     shape = dims if len(columns) == 1 else (len(columns),)
     if types == {"string"}:
         return InputSpec(name, shape, "string")
     return InputSpec(name, shape, np.result_type(*types).name)
 
 
-def _natural_type(column: Column, options: InputOptions, time_unit: Unit | None) -> str:
+def _natural_type(column: Column, name: str, options: InputOptions, time_unit: Unit | None) -> str:
     _, kind = nesting(column.type)
     if pt.is_dictionary(kind):
         kind = kind.value_type
@@ -172,4 +168,5 @@ def _natural_type(column: Column, options: InputOptions, time_unit: Unit | None)
         return "string"
     if pt.is_boolean(kind) or pt.is_integer(kind) or pt.is_floating(kind):
         return str(np.dtype(kind.to_pandas_dtype()))
-    raise wrong_type(column, InputSpec(column.name, (), "any"), options)
+    expected = f"numbers, texts, times or lists of them for the preprocess hook's {name!r}"
+    raise wrong_type(column, InputSpec(name, (), "int64"), options, expected=expected)

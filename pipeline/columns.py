@@ -62,7 +62,7 @@ def expand(patterns: Sequence[str], schema: pa.Schema, purpose: str) -> tuple[st
                 f"the column for {purpose} is missing",
                 column=pattern,
                 expected=f"a column {pattern!r}",
-                received="columns " + shortened(schema.names),
+                received=astray(schema, pattern) or "columns " + shortened(schema.names),
                 hint="rename the column in that shard, or take the shard out of the input",
             )
         chosen.update(dict.fromkeys(matches))
@@ -75,8 +75,24 @@ def matching(pattern: str, schema: pa.Schema) -> list[str]:
         return [pattern]
     matches = [name for name in schema.names if fnmatchcase(name, pattern)]
     if not matches and "." in pattern:
-        matches = [c.name for c in _fields(schema) if fnmatchcase(c.name, pattern)]
+        leaves = (column for column in _fields(schema) if not pt.is_struct(column.type))
+        matches = [column.name for column in leaves if fnmatchcase(column.name, pattern)]
     return matches
+
+
+def astray(schema: pa.Schema, name: str) -> str | None:
+    """Where a dotted path that leads to nothing ends, in words; None for what is no path."""
+    if find(schema, name):
+        return None
+    parts = name.split(".")
+    for length in range(len(parts) - 1, 0, -1):
+        way = ".".join(parts[:length])
+        for column in find(schema, way):
+            if pt.is_struct(column.type):
+                fields = [column.type.field(i).name for i in range(column.type.num_fields)]
+                return f"column {way} with the fields {shortened(fields)}"
+            return f"column {way}: {column.type}, which has no fields to name"
+    return None
 
 
 def _fields(schema: pa.Schema) -> Iterator[Column]:

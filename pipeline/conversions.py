@@ -24,6 +24,12 @@ Conversion = Literal["exact", "checked", "rounded"]
 MANTISSA = {"bfloat16": 8, "float16": 11, "float32": 24, "float64": 53}
 """Bits of an integer that each float type holds exactly."""
 
+TYPES = {
+    *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+    *MANTISSA,
+}
+"""What columns of numbers can become. No column feeds inputs of other types."""
+
 PER_SECOND: dict[str, tuple[int, int]] = {
     "days": (1, 86_400),
     "s": (1, 1),
@@ -60,6 +66,8 @@ def conversion_of(
         kind = kind.value_type
     if dtype == "string":
         return "exact" if is_text(kind) or is_bytes(kind) else None
+    if dtype not in TYPES:
+        return None
     if pt.is_boolean(kind):
         return "exact"
     if dtype == "bool" or is_text(kind) or is_bytes(kind):
@@ -80,10 +88,7 @@ def conversion_of(
 def _of_float(kind: pa.DataType, dtype: str) -> Conversion | None:
     if dtype not in MANTISSA:
         return None
-    bits = MANTISSA[f"float{kind.bit_width}"]
-    # A bfloat16 has the range of a float32, but fewer bits than a float16.
-    narrow = dtype == "float16" and kind.bit_width > 16
-    return "exact" if MANTISSA[dtype] >= bits and not narrow else "rounded"
+    return "exact" if MANTISSA[dtype] >= MANTISSA[f"float{kind.bit_width}"] else "rounded"
 
 
 def _of_integer(source: np.dtype[Any], dtype: str) -> Conversion:

@@ -12,9 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.conversions import UNITS
 from pipeline.nested import flat, lengths_of, misshapen, padded
 from pipeline.records import BadRow
-from pipeline.values import converted
+from pipeline.values import converted, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -102,7 +103,7 @@ def _find_nulls(column: pa.Array, use: ColumnUse, spec: InputSpec, faults: _Faul
     if use.dims is None:
         return
     present = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
-    for rows, lengths in misshapen(column.drop_null(), use.dims, use.sequence):
+    for rows, lengths, level in misshapen(column.drop_null(), use.dims, use.sequence):
         if lengths is None:
             faults.add(
                 present[rows],
@@ -110,14 +111,18 @@ def _find_nulls(column: pa.Array, use: ColumnUse, spec: InputSpec, faults: _Faul
                 lambda _: f"null inside the list of column {use.column!r}",
             )
         else:
-            faults.add(present[rows], use.column, _wrong_length(lengths, use))
+            faults.add(present[rows], use.column, _wrong_length(lengths, level, use))
 
 
-def _wrong_length(lengths: list[int], use: ColumnUse) -> Callable[[int], str]:
-    takes = "the model's input takes " + " x ".join(map(str, use.dims or ()))
-    if use.sequence is not None:
+def _wrong_length(lengths: list[int], level: int, use: ColumnUse) -> Callable[[int], str]:
+    dims = use.dims or ()
+    takes = f"the model's input takes {dims[level]}"
+    if len(dims) > 1:
+        takes += f" ({' x '.join(map(str, dims))} in all)"
+    if use.sequence is not None and level == 0:
         takes += ", and nothing is cut off (truncate)"
-    return lambda i: f"a list of {lengths[i]} values in column {use.column!r}; {takes}"
+    place = "in" if level == 0 else "inside a list of"
+    return lambda i: f"a list of {lengths[i]} values {place} column {use.column!r}; {takes}"
 
 
 def _converted(
@@ -160,13 +165,14 @@ def _add_misfits(
 ) -> None:
     rows, first = np.unique(owners, return_index=True)
     places = np.flatnonzero(wrong)[first]
-    shown = [values[int(place)].as_py() for place in places]
+    held = f"cannot be held by {spec.dtype}"
+    if use.unit is not None:
+        held += f" in {UNITS[use.unit]}"
+    found = [shown(values, int(place)) for place in places]
     faults.add(
         rows if position is None else position[rows],
         use.column,
-        lambda i: (
-            f"{shown[i]} in column {use.column!r} ({use.type}) cannot be held by {spec.dtype}"
-        ),
+        lambda i: f"{found[i]} in column {use.column!r} ({use.type}) {held}",
     )
 
 

@@ -6,9 +6,10 @@ of it is guessed: the unit of a time, the length of a sequence, the size of an i
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import math
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 Unit = Literal["days", "s", "ms", "us", "ns"]
 """What a time is counted in, from 1970-01-01 00:00 UTC on; a duration is counted alike."""
@@ -55,6 +56,14 @@ def _as_image(value: Any) -> Any:
     return {} if value is True else None if value is False else value
 
 
+def _as_pad_value(value: Any) -> Any:
+    """Refuses what no sequence is padded with, in one sentence for all types that could be."""
+    finite = not isinstance(value, float) or math.isfinite(value)  # no strict JSON; NaN != NaN
+    if finite and isinstance(value, (bool, int, float, str)):
+        return value
+    raise ValueError("a finite number, true, false or a text")
+
+
 class InputOptions(BaseModel):
     """How the columns of one input are read.
 
@@ -78,14 +87,32 @@ class InputOptions(BaseModel):
     unit: Unit | None = None
     length: Annotated[int, Field(ge=1, strict=True)] | None = None
     pad: Pad = "after"
-    pad_value: bool | int | float | str = 0
+    pad_value: Annotated[bool | int | float | str, BeforeValidator(_as_pad_value)] = 0
     truncate: Truncate = "never"
     image: Annotated[ImageOptions | None, BeforeValidator(_as_image)] = None
+
+    @model_validator(mode="after")
+    def _padded_to_a_length(self) -> Self:
+        said = [n for n in ("pad", "pad_value", "truncate") if getattr(self, n) != _default(n)]
+        if self.length is None and said:
+            raise ValueError(f"{said[0]} is for sequences that are made of one length: say length")
+        return self
+
+    @model_validator(mode="after")
+    def _either_images_or_numbers(self) -> Self:
+        said = [n for n in ("unit", "length") if getattr(self, n) is not None]
+        if self.image is not None and said:
+            raise ValueError(f"an image has no {said[0]}: leave out image or {said[0]}")
+        return self
 
     @property
     def said(self) -> dict[str, Any]:
         """All but the columns, as far as it is not the default: what a record keeps."""
         return self.model_dump(mode="json", exclude_defaults=True, exclude={"columns"})
+
+
+def _default(name: str) -> Any:
+    return InputOptions.model_fields[name].default
 
 
 def as_options(value: Any) -> Any:

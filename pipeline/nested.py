@@ -6,12 +6,15 @@ padded or cut at the outermost where the job says so.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
+
+from pipeline.conversions import MANTISSA, numpy_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +26,7 @@ Array = np.ndarray[Any, Any]
 
 def misshapen(
     column: pa.Array, dims: tuple[int, ...], sequence: InputOptions | None
-) -> Iterator[tuple[Array, list[int] | None]]:
+) -> Iterator[tuple[Array, list[int] | None, int]]:
     """The rows of a column of lists that are no rectangle.
 
     Args:
@@ -32,23 +35,26 @@ def misshapen(
         sequence: How the outermost level is padded and cut, if it is.
 
     Yields:
-        Positions of rows, and the length of the list that is wrong in each; or None for the
-        lengths, where there is a null inside.
+        Positions of rows; the length of the list that is wrong in each, or None where there is
+        a null inside; and the level of the lists, from 0.
     """
     owners = np.arange(len(column))
     column, dims = _stored(column, dims)
     for level, wanted in enumerate(dims):
-        if not pt.is_fixed_size_list(column.type) or sequence is not None:
+        if not pt.is_fixed_size_list(column.type):
             lengths = _lengths(column)
             loose = sequence if level == 0 else None
             wrong = lengths != wanted if loose is None else _too_long(lengths, wanted, loose)
             if wrong.any():
-                yield owners[wrong], lengths[wrong].tolist()
-        parents = pc.list_parent_indices(column).to_numpy(zero_copy_only=False)
-        owners, column = owners[parents], pc.list_flatten(column)
+                yield owners[wrong], lengths[wrong].tolist(), level
+        values = pc.list_flatten(column)
+        if not values.null_count and level == len(dims) - 1:
+            return  # what most are: whose each value is, need not be known
+        owners = owners[pc.list_parent_indices(column).to_numpy(zero_copy_only=False)]
+        column = values
         if column.null_count:
             there = column.is_valid().to_numpy(zero_copy_only=False)
-            yield np.unique(owners[~there]), None
+            yield np.unique(owners[~there]), None, level
             owners, column = owners[there], column.drop_null()
 
 
@@ -95,6 +101,25 @@ def padded(values: Array, lengths: Array, length: int, sequence: InputOptions) -
     out = out.astype(values.dtype, copy=False)
     out[inside] = values[(first[:, None] + places - offset)[inside]]
     return out
+
+
+def pad_fits(value: bool | float | str, dtype: str) -> bool:
+    """Whether sequences of an input's type can be padded with a value."""
+    if dtype == "string":
+        return isinstance(value, str) or value == 0
+    if isinstance(value, str):
+        return False
+    if dtype == "bool":
+        return value in {0, 1}
+    if dtype in MANTISSA:
+        with np.errstate(over="ignore"):
+            try:
+                held = float(np.array(value, np.float64).astype(numpy_type(dtype)))
+            except OverflowError:  # an integer beyond all floats
+                return False
+        return held == value if isinstance(value, int) else math.isfinite(held)
+    limits = np.iinfo(dtype)
+    return value == int(value) and int(limits.min) <= value <= int(limits.max)
 
 
 def _pad_value(values: Array, sequence: InputOptions) -> Any:

@@ -6,15 +6,20 @@ the values. Lists are `pipeline.nested`'s: here values are flat.
 
 from __future__ import annotations
 
+import math
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from pipeline.conversions import MANTISSA, PER_SECOND, is_time, numpy_type, unit_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pipeline.conversions import Conversion
     from pipeline.input_options import Unit
 
@@ -80,35 +85,52 @@ def _misfits(raw: Array, array: Array, dtype: str, conversion: Conversion) -> Ma
 def _times(
     values: pa.Array, dtype: str, conversion: Conversion, unit: Unit
 ) -> tuple[Array, Mask | None]:
-    """Times as counts of a unit: multiplied, or divided where they can be or may be rounded."""
+    """Times as counts of a unit: those of their own type, multiplied or divided."""
     kind = values.type
-    counts = values.cast(pa.int32() if kind.bit_width == 32 else pa.int64()).to_numpy(
+    counts: Array = values.cast(pa.int32() if kind.bit_width == 32 else pa.int64()).to_numpy(
         zero_copy_only=False
     )
     if unit_of(kind) == unit:
         return _numbers(counts, dtype, conversion)
-    (up, down), (source_up, source_down) = PER_SECOND[unit], PER_SECOND[unit_of(kind)]
-    factor, divisor = up * source_down, source_up * down
     counts = counts.astype(np.int64)
-    if factor >= divisor:
-        factor //= divisor
-        limit = np.iinfo(np.int64).max // factor
-        beyond = (counts > limit) | (counts < -limit)
-        array, wrong = _numbers(np.where(beyond, 0, counts) * factor, dtype, conversion)
-        return array, _either(beyond, wrong)
-    divisor //= factor
-    whole, rest = np.divmod(counts, divisor)
+    (up, down), (source_up, source_down) = PER_SECOND[unit], PER_SECOND[unit_of(kind)]
+    ratio = Fraction(up * source_down, source_up * down)
+    if ratio > 1:
+        return _multiplied(counts, int(ratio), dtype, conversion)
+    return _divided(counts, int(1 / ratio), dtype, conversion)
+
+
+def _multiplied(
+    counts: Array, factor: int, dtype: str, conversion: Conversion
+) -> tuple[Array, Mask | None]:
+    limit = np.iinfo(np.int64).max // factor
+    beyond = (counts > limit) | (counts < -limit)
+    array, wrong = _numbers(np.where(beyond, 0, counts) * factor, dtype, conversion)
+    if beyond.any():
+        products = [Fraction(int(count) * factor) for count in counts[beyond]]
+        return _with_big_ones(array, wrong, beyond, products, dtype, conversion)
+    return array, wrong
+
+
+def _divided(
+    counts: Array, divisor: int, dtype: str, conversion: Conversion
+) -> tuple[Array, Mask | None]:
     if dtype not in MANTISSA:
+        whole, rest = np.divmod(counts, divisor)
         array, wrong = _numbers(whole, dtype, "checked")
         return array, _either(rest != 0, wrong)
-    target = numpy_type(dtype)
-    exact = whole.astype(np.longdouble) + rest.astype(np.longdouble) / divisor
-    array = exact.astype(target)
     if conversion == "rounded":
-        return array, None
-    # Held exactly if multiplying gives the count again; a long double has the bits for both.
-    wrong = array.astype(np.longdouble) * divisor != counts.astype(np.longdouble)
-    return array, wrong if wrong.any() else None
+        # Python divides integers of any size to the nearest double, where numpy rounds them first.
+        exact = np.abs(counts) < 2**53
+        doubles = counts / divisor
+        doubles[~exact] = [count / divisor for count in counts[~exact].tolist()]
+        return _numbers(doubles, dtype, conversion)
+    # n / (odd * 2**k) is a binary fraction if odd divides n, and then a long double holds it.
+    twos = divisor & -divisor
+    whole, rest = np.divmod(counts, divisor // twos)
+    quotients = whole.astype(np.longdouble) / twos
+    array, wrong = _numbers(quotients, dtype, conversion)
+    return array, _either(rest != 0, wrong)
 
 
 def _decimals(values: pa.Array, dtype: str, conversion: Conversion) -> tuple[Array, Mask | None]:
@@ -116,14 +138,40 @@ def _decimals(values: pa.Array, dtype: str, conversion: Conversion) -> tuple[Arr
         return _numbers(_floats_of(values), dtype, conversion)
     wide = values.cast(pa.decimal256(76, 0))
     whole = wide.cast(pa.int64(), safe=False)
-    beyond = np.asarray(
-        pa.compute.not_equal(whole.cast(pa.decimal256(76, 0)), wide).to_numpy(zero_copy_only=False)
-    )
+    beyond: Mask = pc.not_equal(whole.cast(wide.type), wide).to_numpy(zero_copy_only=False)
     array, wrong = _numbers(whole.to_numpy(zero_copy_only=False), dtype, conversion)
-    if conversion == "rounded" and beyond.any():
-        array, wrong = _numbers(_floats_of(values), dtype, conversion)
-        return array, wrong
-    return array, _either(beyond, wrong)
+    if beyond.any():
+        found = [Fraction(value) for value in wide.filter(pa.array(beyond)).to_pylist()]
+        return _with_big_ones(array, wrong, beyond, found, dtype, conversion)
+    return array, wrong
+
+
+def _with_big_ones(
+    array: Array,
+    wrong: Mask | None,
+    big: Mask,
+    values: Sequence[Fraction],
+    dtype: str,
+    conversion: Conversion,
+) -> tuple[Array, Mask | None]:
+    """Puts in what an int64 does not hold, and the input may: one by one, for there are few."""
+    wrong = np.zeros(len(array), bool) if wrong is None else wrong.copy()
+    array = array.copy()
+    if dtype not in MANTISSA:
+        top = int(np.iinfo(dtype).max)
+        held = [0 <= value <= top for value in values]
+        wrong[big] = ~np.array(held)
+        array[big] = [int(v) if fits else 0 for v, fits in zip(values, held, strict=True)]
+        return array, wrong if wrong.any() else None
+    with np.errstate(over="ignore"):
+        array[big] = np.array([float(value) for value in values]).astype(array.dtype)
+    floats = array[big].astype(np.float64)
+    if conversion == "rounded":
+        wrong[big] = np.isinf(floats)
+    else:
+        pairs = zip(floats.tolist(), values, strict=True)
+        wrong[big] = [math.isinf(one) or Fraction(one) != value for one, value in pairs]
+    return array, wrong if wrong.any() else None
 
 
 def _floats_of(values: pa.Array) -> Array:
@@ -135,3 +183,12 @@ def _floats_of(values: pa.Array) -> Array:
 def _either(one: Mask, other: Mask | None) -> Mask | None:
     wrong = one if other is None else one | other
     return wrong if wrong.any() else None
+
+
+def shown(values: pa.Array, place: int) -> str:
+    """A value as people write it; a time that no calendar of Python's holds, as its number."""
+    value = values[place]
+    try:
+        return str(value.as_py())
+    except (OverflowError, ValueError):
+        return str(value.value)
