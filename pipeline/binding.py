@@ -229,7 +229,7 @@ def _dims(
         inner = None in shape[1:]
         raise unknown_length(column, spec.name, f"a length for {spec}", inner=inner)
     dims = tuple(d for d in shape if d is not None)
-    if levels == dims or (levels[0] is None and options.length is None):
+    if levels[0] == dims[0] or (levels[0] is None and options.length is None):
         sequence = None
     elif options.length is None or isinstance(column.type, pa.FixedShapeTensorType):
         raise wrong_shape(column, levels, spec, options)
