@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from pipeline.binding import PLAIN, Binding, Fed, Reading, check
 from pipeline.choosing import resolve
-from pipeline.columns import expand, find, matching
+from pipeline.columns import astray, expand, find, matching
 from pipeline.errors import ConfigError, ContractError, DataError, shortened
 from pipeline.records import FailedShard
 from pipeline.writer import REASON_COLUMN
@@ -117,11 +117,17 @@ def _refuse_unknown_names(job: Job, shards: Sequence[Shard]) -> None:
         if any(matching(pattern, schema) for schema in schemas):
             continue
         listed = set(pattern.split(",")) & there
+        end = astray(schemas[0], pattern)
         raise ConfigError(
             f"{option} names a column that no shard has",
             column=pattern,
-            expected="one of " + shortened(shards[0].schema.names),
-            hint=f"repeat {option} for each column" if listed else "check its spelling",
+            expected=None if end else "one of " + shortened(shards[0].schema.names),
+            received=end,
+            hint=f"repeat {option} for each column"
+            if listed
+            else "check its spelling; a field inside lists is to be a column of its own"
+            if end
+            else "check its spelling",
         )
 
 
