@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.errors import ContractError, ModelError, ScoringError
+from pipeline.errors import ContractError, ModelError, ScoringError, shortened
 from pipeline.outputs import Array, flatten
 
 if TYPE_CHECKING:
@@ -80,11 +80,30 @@ class PredictionSchema:
         """Column → type, as text, for the job's identity."""
         return {output.name: output.described for output in self.outputs}
 
+    def in_order(self, outputs: Mapping[str, Array]) -> list[Array]:
+        """One batch's outputs in the order of the columns: a dict need not have one order always.
+
+        Args:
+            outputs: As `flatten` gives them.
+
+        Raises:
+            ScoringError: They have other names.
+        """
+        names = [output.name for output in self.outputs]
+        if outputs.keys() != set(names):
+            raise ScoringError(
+                "the model changed the structure of its outputs between batches",
+                expected="outputs " + shortened(names),
+                received="outputs " + shortened(list(outputs)),
+                hint="the model, and a postprocess hook, give the same names for all batches",
+            )
+        return [outputs[name] for name in names]
+
     def to_arrow(self, arrays: Sequence[Array], rows: int) -> tuple[pa.Array, ...]:
         """Converts one batch's outputs.
 
         Args:
-            arrays: One per column, (rows, …), as `flatten` gives them.
+            arrays: One per column, (rows, …), in their order.
             rows: How many rows the model was given.
 
         Raises:
@@ -126,14 +145,17 @@ def schema_of(
     Args:
         outputs: As `flatten` gives them.
         recorded: Column → Arrow type of an output that has been begun. It says whether strings
-            are text or bytes, which one batch cannot tell for the others.
+            are text or bytes, which one batch cannot tell for the others; and in which order the
+            columns are, since a hook's dict may have another in each process.
 
     Raises:
         ModelError: An output has no rows' dimension, or a type that Parquet has no column for.
     """
     columns = []
     known = recorded or {}
-    for name, array in outputs.items():
+    names = known if known.keys() == outputs.keys() else outputs
+    for name in names:
+        array = outputs[name]
         if array.ndim == 0:
             raise ModelError(
                 "an output of the model has no dimension for the rows",

@@ -16,7 +16,7 @@ import numpy as np
 from pipeline.errors import ModelError
 from pipeline.outputs import Array, as_float64, is_float
 from pipeline.predictions import PredictionSchema, schema_of
-from pipeline.sample import said_by_predict, that_score
+from pipeline.sample import finished, said_by_predict, that_score
 from pipeline.scorers import call_step
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def probe(
     features, truth = that_score(program, features)
     rows = len(features[0])
     _refuse_other_rows(program, truth, rows)
-    schema = schema_of(program.finish(truth, rows), recorded)
+    schema = schema_of(finished(program, truth, rows), recorded)
     _refuse_dependent_rows(program, features, truth)
     complaint = _complaint(program, features, "predict_on_batch", truth)
     on = f"{rows:,} rows" if rows > 1 else "one row, too few to see whether rows affect each other"
@@ -168,24 +168,46 @@ def _refuse_dependent_rows(
         return
     alone = said_by_predict(program, [array[:part] for array in features])
     tolerance = _OTHER_BATCH_16_BIT if _sixteen_bit(program) else _OTHER_BATCH
+    if (found := _dependent(truth, alone, part, tolerance)) is not None:
+        _refuse_random(program, features, truth)
+        raise _dependence(program, found, rows, part, _culprits(program))
+    if program.finish.postprocess is None:
+        return
+    truth, alone = finished(program, truth, rows), finished(program, alone, part)
+    if (found := _dependent(truth, alone, part, tolerance)) is not None:
+        where = f"the postprocess hook {program.finish.hook}"
+        raise _dependence(program, found, rows, part, where)
+
+
+def _dependent(
+    truth: dict[str, Array], alone: dict[str, Array], part: int, tolerance: float
+) -> tuple[str, str] | None:
+    """An output that differs between the first rows alone and among the others: its name, and in
+    which words; None if there is none."""
     for name, array in truth.items():
         other = alone.get(name)
-        if other is not None and other.shape == array[:part].shape:
-            wrong = ~_close(other, array[:part], tolerance)
-            if wrong.mean() <= _FEW:
-                continue
-        _refuse_random(program, features, truth)
-        raise ModelError(
-            "a row's prediction depends on the rows that share its batch",
-            path=program.model.path,
-            column=name,
-            expected=f"the first {part} rows scored alone as among {rows}",
-            received="other shapes"
-            if other is None or other.shape != array[:part].shape
-            else f"{wrong.mean():.0%} of the values differ",
-            hint="look for statistics over the batch, or padding without a mask, in "
-            + _culprits(program),
-        )
+        if other is None:
+            return name, "no such output"
+        if other.shape != array[:part].shape:
+            return name, "other shapes"
+        wrong = ~_close(other, array[:part], tolerance)
+        if wrong.mean() > _FEW:
+            return name, f"{wrong.mean():.0%} of the values differ"
+    return None
+
+
+def _dependence(
+    program: Program, found: tuple[str, str], rows: int, part: int, where: str
+) -> ModelError:
+    name, received = found
+    return ModelError(
+        "a row's prediction depends on the rows that share its batch",
+        path=program.model.path,
+        column=name,
+        expected=f"the first {part} rows scored alone as among {rows}",
+        received=received,
+        hint="look for statistics over the batch, or padding without a mask, in " + where,
+    )
 
 
 def _refuse_random(program: Program, features: Sequence[Array], truth: dict[str, Array]) -> None:

@@ -32,7 +32,6 @@ def no_rows_fault(error: BaseException) -> bool:
             errors.UnavailableError,
             errors.AbortedError,
             errors.CancelledError,
-            errors.DataLossError,
             errors.InternalError,
         ),
     )

@@ -165,7 +165,7 @@ class Rescue:
         return {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
 
     def _arrow(self, outputs: dict[str, Array], rows: int) -> tuple[pa.Array, ...]:
-        return self.schema.to_arrow(list(outputs.values()), rows)
+        return self.schema.to_arrow(self.schema.in_order(outputs), rows)
 
     def _finished(self, batch: Batch, outputs: dict[str, Array]) -> ScoredBatch:
         """The batch with its predictions, or without those that are no number."""

@@ -44,7 +44,7 @@ def that_score(
         try:
             truth = said_by_predict(program, features)
             if all(len(array) == rows for array in truth.values() if array.ndim):
-                _finished(program, truth, rows)
+                finished(program, truth, rows)
         except PredictFailedError as error:
             fewer = _without_culprits(program, features, error.__cause__)
             if fewer is None:
@@ -114,10 +114,14 @@ def said_by_predict(program: Program, features: Sequence[Array]) -> dict[str, Ar
         ) from error
 
 
-def _finished(program: Program, truth: dict[str, Array], rows: int) -> None:
-    """Raises PredictFailedError if what is done to the outputs raises."""
+def finished(program: Program, truth: dict[str, Array], rows: int) -> dict[str, Array]:
+    """What is done to the outputs, done to copies: a hook may write into what it is given.
+
+    Raises:
+        PredictFailedError: A hook raises.
+    """
     try:
-        program.finish(truth, rows)
+        return program.finish({name: array.copy() for name, array in truth.items()}, rows)
     except ShardscoreError as error:
         raise error.with_path(program.model.path) from error.__cause__
     # A hook of the user's raises whatever it likes.

@@ -123,7 +123,7 @@ def test_a_single_row_that_does_not_fit_fails_its_shard_and_says_how_big_batches
 
 
 @pytest.mark.parametrize(
-    "kind", ["UnavailableError", "AbortedError", "CancelledError", "DataLossError", "InternalError"]
+    "kind", ["UnavailableError", "AbortedError", "CancelledError", "InternalError"]
 )
 def test_what_is_no_rows_fault_is_not_searched_for(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

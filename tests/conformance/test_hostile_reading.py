@@ -1,0 +1,153 @@
+"""What a hostile reader found: ways to a wrong prediction that nothing pointed out, each closed."""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pipeline.binding import check
+from pipeline.errors import ModelError
+from pipeline.extract import extract
+from pipeline.predictions import schema_of
+from pipeline.signature import InputSpec, Signature
+from tests.conformance.raising import features, letters, published, run, saved, write
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return saved(tmp_path_factory.mktemp("plain"))
+
+
+def hook(folder: Path, name: str, body: str) -> str:
+    """A hook of that body in a module of its own; modules are told apart by their names."""
+    path = folder / f"hostile_{name}.py"
+    path.write_text(f"import numpy as np\n\ndef {name}(outputs):\n{body}")
+    return f"{path}:{name}"
+
+
+def two_kinds(rows: int = 64) -> np.ndarray[Any, Any]:
+    """Rows of which the second half has other signs than the first."""
+    values = features(rows)
+    values[rows // 2 :] *= -3
+    return values
+
+
+def truth_of(model: Path, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    found: np.ndarray[Any, Any] = keras.models.load_model(model, compile=False).predict(
+        values, batch_size=8, verbose=0
+    )
+    return found
+
+
+@pytest.mark.parametrize("method", ["auto", "predict", "predict_step"])
+def test_a_hook_whose_dict_changes_its_order_does_not_swap_columns(
+    method: Any, plain: Path, tmp_path: Path
+) -> None:
+    body = """
+    p = outputs["prediction"]
+    columns = {"first": p[:, 0], "second": p[:, 1]}
+    return columns if p[0, 0] > 0 else dict(reversed(columns.items()))
+"""
+    values = two_kinds()
+    truth = truth_of(plain, values)
+    assert {True, False} == set((truth[::8, 0] > 0).tolist())  # both orders occur
+    write(tmp_path / "in" / "a.parquet", values)
+    report = run(
+        plain,
+        tmp_path,
+        method=method,
+        batch_size=8,
+        small_shard_rows=0,
+        postprocess=hook(tmp_path, "turning", body),
+    )
+    assert report.state == "finished", report.failed
+    table = published(tmp_path)
+    np.testing.assert_array_equal(table["first"].to_numpy(), truth[:, 0])
+    np.testing.assert_array_equal(table["second"].to_numpy(), truth[:, 1])
+
+
+def test_columns_have_the_order_that_the_output_was_begun_with() -> None:
+    # A hook's dict may be in another order in each process: Python's sets of texts are.
+    one, other = np.zeros(2, np.float32), np.zeros(2, np.float64)
+    begun = schema_of({"a": one, "b": other})
+    resumed = schema_of({"b": other, "a": one}, begun.described())
+    assert resumed == begun
+
+
+def test_a_row_whose_outputs_have_other_names_is_a_bad_row(plain: Path, tmp_path: Path) -> None:
+    body = """
+    p = outputs["prediction"]
+    return {"high" if (p[:, 0] > 0).all() else "low": p[:, 0]}
+"""
+    values = np.tile(features(1), (320, 1))
+    values *= np.sign(truth_of(plain, values)[0, 0])  # the model is odd
+    values[300] *= -1  # behind the rows that the probe looks at
+    chosen = hook(tmp_path, "naming", body)
+    write(tmp_path / "in" / "a.parquet", values)
+    report = run(plain, tmp_path, batch_size=8, small_shard_rows=0, postprocess=chosen)
+    assert report.state == "finished", report.failed
+    assert letters(tmp_path)["id"].to_pylist() == [300]
+    assert set(published(tmp_path).column_names) == {"id", "high"}
+
+
+def test_a_hook_may_write_into_the_arrays_that_it_is_given(plain: Path, tmp_path: Path) -> None:
+    body = """
+    outputs["prediction"] *= 100
+    return outputs
+"""
+    values = features(64)
+    write(tmp_path / "in" / "a.parquet", values)
+    report = run(plain, tmp_path, batch_size=8, postprocess=hook(tmp_path, "inplace", body))
+    assert report.state == "finished", report.failed
+    found = np.array(published(tmp_path)["prediction"].to_pylist(), np.float32)
+    np.testing.assert_allclose(found, truth_of(plain, values) * 100, rtol=1e-5)
+
+
+def test_a_hook_that_compares_rows_of_a_batch_is_refused(plain: Path, tmp_path: Path) -> None:
+    body = """
+    return {"rank": outputs["prediction"][:, 0].argsort().argsort()}
+"""
+    write(tmp_path / "in" / "a.parquet", features(64))
+    with pytest.raises(ModelError, match="depends on the rows that share its batch") as caught:
+        run(plain, tmp_path, postprocess=hook(tmp_path, "ranking", body))
+    assert "hostile_ranking.py:ranking" in str(caught.value)
+
+
+def test_lists_of_a_fixed_length_may_hold_lists_of_any() -> None:
+    kind = pa.list_(pa.list_(pa.float32()), 2)
+    rows = pa.array([[[1, 2, 3], [4, 5, 6]], [[1, 2], [4, 5, 6]]], kind)
+    batch = pa.RecordBatch.from_arrays([rows], names=["x"])
+    fed = Signature((InputSpec("x", (2, 3), "float32"),), "tensor", (), custom_step=False)
+    arrays, _, bad = extract(check(fed, {"x": ("x",)}, batch.schema), batch, 0)
+    assert arrays[0].tolist() == [[[1, 2, 3], [4, 5, 6]]]
+    assert [row.row for row in bad] == [1]
+
+
+def test_a_row_that_does_not_decompress_is_a_bad_row(plain: Path, tmp_path: Path) -> None:
+    # TensorFlow calls it a loss of data, as it calls a disk's: but a graph reads rows alone.
+    module = tmp_path / "hostile_unpacking.py"
+    module.write_text("""
+import tensorflow as tf
+
+def unpack(named):
+    values = tf.io.decode_raw(tf.io.decode_compressed(named["packed"], "ZLIB"), tf.float32)
+    return tf.reshape(values, [-1, 4])
+""")
+    values = features(40)
+    packed = [zlib.compress(row.tobytes()) for row in values]
+    packed[30] = b"no zlib"
+    write(tmp_path / "in" / "a.parquet", values, packed=pa.array(packed))
+    chosen = {"features": ("packed",), "preprocess": f"{module}:unpack"}
+    report = run(plain, tmp_path, batch_size=8, small_shard_rows=0, **chosen)
+    assert report.state == "finished", report.failed
+    assert letters(tmp_path)["id"].to_pylist() == [30]
+    found = np.array(published(tmp_path)["prediction"].to_pylist(), np.float32)
+    np.testing.assert_allclose(found, truth_of(plain, np.delete(values, 30, axis=0)), rtol=1e-5)
