@@ -118,32 +118,6 @@ class Feed:
 
         return [of(spec) for spec in self.inputs]
 
-    def sound(self, arrays: Sequence[Array]) -> Sequence[Array]:
-        """The rows that `element` does not raise on; all of them if it raises on each.
-
-        For the probe, which is to prove the model and not to be stopped by an image that cannot be
-        decoded: that row is found, and counted, when its turn comes.
-        """
-        import numpy as np
-
-        if not self.decoders and self.preprocess is None:
-            return arrays
-        good = self._sound(arrays, 0, len(arrays[0]))
-        return [array[np.array(good)] for array in arrays] if good else arrays
-
-    def _sound(self, arrays: Sequence[Array], start: int, stop: int) -> list[int]:
-        if start == stop:
-            return []
-        try:
-            self.element(self.tensors([array[start:stop] for array in arrays]))
-        # TensorFlow's error of any kind: a hook may call whatever it likes.
-        except Exception:
-            if stop - start == 1:
-                return []
-            middle = (start + stop) // 2
-            return self._sound(arrays, start, middle) + self._sound(arrays, middle, stop)
-        return list(range(start, stop))
-
     @property
     def fed(self) -> tuple[FedInput, ...]:
         """What is recorded of `inputs`: with a hook they follow from the first shard's columns."""

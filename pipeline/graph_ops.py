@@ -32,6 +32,7 @@ _REACHING_OUT = re.compile(
     # Python, debuggers, other devices and machines.
     "|PyFunc.*|Debug.*|Copy|CopyHost|Abort"
     "|TPU.*|Infeed.*|Prelinearize.*|XlaSparse.*|RegisterDataset.*"
+    "|XlaCustomCall.*|XlaLaunch.*|MlirPassthroughOp|CustomAggregator"
     # What is shared with others, or waited for.
     "|Queue.*|Barrier.*|.*Accumulator.*|Batch|BatchFunction|Unbatch|UnbatchGrad|_.*"
 )
@@ -62,6 +63,9 @@ _NEEDED = re.compile(
 """Declared to have side effects, which stay within the model."""
 
 _SAVING = {"Save", "SaveV2", "SaveSlices", "MergeV2Checkpoints"}
+
+_RESTORING = {"Restore", "RestoreSlice", "RestoreV2"}
+"""Named after the file that they read, which may be any: for what restores the variables alone."""
 
 _CHANGING = re.compile(
     "Assign((Add|Sub)(VariableOp)?|VariableOp)?|(Resource)?Scatter(Nd)?(Add|Sub|Mul|Div|Min|Max|Update)"
@@ -100,14 +104,17 @@ def refuse_unsafe(meta_graph: Any, path: str) -> None:
     """
     library = _library(meta_graph)
     running = _running(meta_graph, library)
+    called = _called(meta_graph, library)
     for found in _all(meta_graph, library):
         op = found.node.op
-        if op in library:
+        if op in library and _definition(op) is None:
             continue
         if op in _SAVING:
             if (found.function, found.node.name) not in running:
                 continue
             raise _refusal(path, found, "it writes, and loading or calling the model would run it")
+        if op in _RESTORING and (found.function, found.node.name) in called:
+            raise _refusal(path, found, "it reads a file, and calling the model would run it")
         fault = _fault(found.node)
         if fault is not None:
             raise _refusal(path, found, fault)
@@ -138,10 +145,7 @@ def changing_op(meta_graph: Any, outputs: Iterable[str]) -> str | None:
 
 def _fault(node: Any) -> str | None:
     """Why an operation is not on the list; None if it is."""
-    # The registry has no public address.
-    from tensorflow.python.framework import op_def_registry
-
-    known = op_def_registry.get(node.op)
+    known = _definition(node.op)
     if known is None:
         return "TensorFlow has no operation of that name: it belongs to another library"
     if node.op == "PrintV2" and node.attr["output_stream"].s.decode() not in _PRINTED:
@@ -153,6 +157,14 @@ def _fault(node: Any) -> str | None:
     if _REACHING_OUT.fullmatch(node.op):
         return "it reaches files, Python or other machines"
     return None
+
+
+def _definition(op: str) -> Any:
+    """What TensorFlow declares of an operation; None if it has none of that name."""
+    # The registry has no public address.
+    from tensorflow.python.framework import op_def_registry
+
+    return op_def_registry.get(op)
 
 
 def _refusal(path: str, found: _Found, why: str) -> ModelError:
@@ -173,23 +185,23 @@ def _library(meta_graph: Any) -> dict[str, Any]:
 def _all(meta_graph: Any, library: Mapping[str, Any]) -> Iterator[_Found]:
     for node in meta_graph.graph_def.node:
         yield _Found(node, "")
-    for name, function in library.items():
+    # TensorFlow stores them in no order: of several faults the same one is told each time.
+    for name, function in sorted(library.items()):
         for node in function.node_def:
             yield _Found(node, name)
 
 
-def _running(meta_graph: Any, library: Mapping[str, Any]) -> set[tuple[str, str]]:
-    """(function, node) of all that loading or calling a model can run."""
+def _called(meta_graph: Any, library: Mapping[str, Any]) -> set[tuple[str, str]]:
+    """(function, node) of all that runs when a signature, or what initializes it, is called."""
     tensors = [
         name
         for signature in meta_graph.signature_def.values()
         for info in signature.outputs.values()
         for name in _tensors_of(info)
     ]
-    tensors.append(meta_graph.saver_def.restore_op_name)
-    for collection in meta_graph.collection_def.values():
-        tensors += collection.node_list.value
-        tensors += _initializers(collection.bytes_list.value)
+    for key in ("saved_model_main_op", "legacy_init_op"):
+        if key in meta_graph.collection_def:
+            tensors += meta_graph.collection_def[key].node_list.value
     objects = meta_graph.object_graph_def
     # Each of them: loading calls the initializers of tables, and what saves and restores these.
     functions = list(objects.concrete_functions)
@@ -198,8 +210,17 @@ def _running(meta_graph: Any, library: Mapping[str, Any]) -> set[tuple[str, str]
             *node.function.concrete_functions,
             node.bare_concrete_function.concrete_function_name,
         ]
-    functions += [pair.gradient_func for pair in meta_graph.graph_def.library.gradient]
     return _reached(meta_graph, library, tensors, functions)
+
+
+def _running(meta_graph: Any, library: Mapping[str, Any]) -> set[tuple[str, str]]:
+    """(function, node) of all that loading or calling a model can run."""
+    tensors = [meta_graph.saver_def.restore_op_name]
+    for collection in meta_graph.collection_def.values():
+        tensors += collection.node_list.value
+        tensors += _initializers(collection.bytes_list.value)
+    functions = [pair.gradient_func for pair in meta_graph.graph_def.library.gradient]
+    return _called(meta_graph, library) | _reached(meta_graph, library, tensors, functions)
 
 
 def _initializers(stored: Iterable[bytes]) -> Iterator[str]:

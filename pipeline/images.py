@@ -54,6 +54,18 @@ class Decoder:
     fit: Fit
     scale: Scale
 
+    @property
+    def described(self) -> str:
+        """What is done, for people: `decoded, stretch, bilinear, 0..1`."""
+        words = ["decoded", self.fit, self.resize]
+        return ", ".join([*words, self.scale] if self.scale != "none" else words)
+
+    @property
+    def output(self) -> str:
+        """What comes of it, for people: `float32 (n, 8, 8, 1)`."""
+        sides = [self.height, self.width] if self.flat else [self.height, self.width, self.channels]
+        return f"{self.dtype} ({', '.join(map(str, ['n', *sides]))})"
+
     def __call__(self, encoded: Any) -> Any:
         """Decodes a batch.
 

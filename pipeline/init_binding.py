@@ -42,7 +42,7 @@ class BoundInput:
 
     Attributes:
         name: Its name.
-        spec: What columns feed for it.
+        spec: The input, as the model takes it.
         columns: The columns that feed it.
         options: What must be said of how they are read.
         uses: How each of them is used, by the first schema.

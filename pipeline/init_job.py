@@ -16,6 +16,7 @@ from pipeline.contract import contracts
 from pipeline.conversions import MANTISSA, conversion_of, is_time
 from pipeline.discover import discover
 from pipeline.errors import ContractError, ModelError, shortened
+from pipeline.feed import options_of
 from pipeline.init_binding import ANY_LOSS, bound_inputs
 from pipeline.input_options import InputOptions
 from pipeline.model import load
@@ -66,7 +67,7 @@ def draft(job: Job) -> Draft:
     found = discover(job.input, job.output, follow_links=job.follow_links)
     if not found.shards:
         raise found.failed[0].error
-    model = load(job.model, job.imports, job.model_sha256, said=job.inputs)
+    model = load(job.model, job.imports, job.model_sha256, said=options_of(job, None))
     first = found.shards[0]
     try:
         inputs = bound_inputs(model.signature, job, first.schema)
@@ -111,8 +112,7 @@ def draft(job: Job) -> Draft:
     return Draft(
         job.model_copy(update=update),
         tuple(
-            replace(one, spec=bound.spec, uses=bound.uses)
-            for one, bound in zip(inputs, binding.inputs, strict=True)
+            replace(one, uses=bound.uses) for one, bound in zip(inputs, binding.inputs, strict=True)
         ),
         model.sha256,
         lossy,

@@ -130,6 +130,8 @@ def _said(job: Job, folder: Path) -> dict[str, Any]:
 
 def _input_value(table: dict[str, Any]) -> Any:
     """The shortest way to say an input: its column, its columns, or a table."""
+    if table.get("image") == {}:
+        table = {**table, "image": True}
     if set(table) != {"columns"}:
         return table
     columns = table["columns"]

@@ -58,11 +58,10 @@ def _as_image(value: Any) -> Any:
 
 def _as_pad_value(value: Any) -> Any:
     """Refuses what no sequence is padded with, in one sentence for all types that could be."""
-    # A record keeps it as JSON, which has no infinity, and compares it, which NaN withstands.
-    finite = isinstance(value, float) and math.isfinite(value)
-    if not finite and not isinstance(value, (bool, int, str)):
-        raise ValueError("a finite number, true, false or a text")
-    return value
+    finite = not isinstance(value, float) or math.isfinite(value)  # no strict JSON; NaN != NaN
+    if finite and isinstance(value, (bool, int, float, str)):
+        return value
+    raise ValueError("a finite number, true, false or a text")
 
 
 class InputOptions(BaseModel):

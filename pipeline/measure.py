@@ -25,6 +25,7 @@ from pipeline.array_file import read_arrays, write_arrays
 from pipeline.contract import contracts
 from pipeline.discover import Discovery, discover
 from pipeline.errors import DataError, ModelError, NoInputError
+from pipeline.feed import options_of
 from pipeline.job import Job
 from pipeline.memory import peak_bytes, reset_peak, resident_bytes
 from pipeline.model import load
@@ -338,4 +339,6 @@ def _remembered(order: dict[str, Any]) -> Survey:
 
 def _loaded(survey: Survey) -> Program:
     job = survey.job
-    return program_for(survey, load(job.model, job.imports, survey.model_sha256, said=job.inputs))
+    return program_for(
+        survey, load(job.model, job.imports, survey.model_sha256, said=options_of(job, None))
+    )

@@ -9,13 +9,15 @@ looked at first, and code of the user's is imported only where the job names its
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import ModelError
+from pipeline.errors import ModelError, StorageError
+from pipeline.keras_2 import in_todays_words, is_old, written_by
 from pipeline.keras_file import Part, read_config, refuse_code, unknown_class
 from pipeline.model_file import at_hand, digest_of, kind_of
-from pipeline.runtime import tensorflow
+from pipeline.runtime import tensorflow, versions
 from pipeline.saved_model import load_saved_model
 from pipeline.signature import Signature, signature_of
 from pipeline.user_code import import_module
@@ -101,26 +103,34 @@ def load(
 def _load_keras(file: Path, path: str, imports: Sequence[str]) -> Any:
     config = read_config(file, path)
     refuse_code(config, path)
+    version = "" if file.suffix == ".keras" else written_by(file)
     tensorflow()
     import keras
 
     for module in imports:
         import_module(module)
+    words = in_todays_words(file, config) if is_old(version) else nullcontext(file)
     try:
-        model = keras.saving.load_model(str(file), compile=False, safe_mode=True)
+        with words as opened:
+            model = keras.saving.load_model(str(opened), compile=False, safe_mode=True)
+    except StorageError:
+        raise
     # Keras raises whatever its layers raise: there is no narrower kind to catch.
     except Exception as error:
         unknown = unknown_class(
             config, lambda name: keras.saving.get_registered_object(name) is not None
         )
-        raise _load_error(path, error, unknown) from error
+        raise _load_error(path, error, unknown, version) from error
     _refuse_stateful(model, path)
     return model
 
 
-def _load_error(path: str, error: Exception, unknown: Part | None) -> ModelError:
+def _load_error(path: str, error: Exception, unknown: Part | None, version: str) -> ModelError:
     text = str(error)
     first = (text.strip().splitlines() or [type(error).__name__])[0]
+    # Keras repeats a layer's whole configuration; what is wrong with it comes last.
+    if " using config=" in first and "Exception encountered: " in text:
+        first = f"{first.partition(' using config=')[0]}: {text.rpartition('encountered: ')[2]}"
     if "safe_mode" in text or "unsafe" in text.lower():
         return ModelError(
             "the model is refused: it holds code that would run when loaded",
@@ -136,14 +146,24 @@ def _load_error(path: str, error: Exception, unknown: Part | None) -> ModelError
             received=str(unknown),
             hint="do not run this model: Keras saves none that names a module of Python's own",
         )
-    if unknown is not None or "Could not locate" in text:
+    # The latter is what is said of a layer in a file of Keras 2, which does not tell modules.
+    if unknown is not None or "Could not locate" in text or "Unknown layer" in text:
         return ModelError(
             "the model needs a class that is not registered",
             path=path,
             expected="layers of Keras, and classes registered by --import",
-            received=first if unknown is None else str(unknown),
+            received=first.partition(". Please ensure")[0] if unknown is None else str(unknown),
             hint="name the module that registers it (@keras.saving.register_keras_serializable) "
             "with --import MODULE or --import FILE.py",
+        )
+    if is_old(version):
+        return ModelError(
+            f"a model that was saved by Keras {version} cannot be loaded",
+            path=path,
+            expected=f"layers as Keras {versions()['keras']} knows them",
+            received=f"{type(error).__name__}: {first}",
+            hint="load it where it was made, or with the package tf_keras, and save it with "
+            "tf.saved_model.save(model, 'folder')",
         )
     return ModelError(
         "the model cannot be loaded",

@@ -58,7 +58,15 @@ class Finish:
                 received=self.hook,
                 hint="it returns the outputs to write: an array, or a dict of arrays by name",
             )
-        columns = flatten(_arrays(given), ())
+        try:
+            columns = flatten(_arrays(given), ())
+        except ModelError as error:
+            raise ModelError(
+                error.message.replace("the model", "the postprocess hook"),
+                column=error.column,
+                expected=error.expected,
+                received=f"{error.received}, from {self.hook}",
+            ) from error
         for name, array in columns.items():
             if array.ndim == 0 or len(array) != rows:
                 raise ModelError(

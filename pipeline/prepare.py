@@ -247,7 +247,7 @@ def _prove(survey: Survey, program: Program, bound: Mapping[str, Contract]) -> P
     # Once an output has been begun the model is known to be sound, so any row will do, and shards
     # on which it raises are no reason to give it up.
     wanted, patience = (1, math.inf) if recorded else (PLENTY, PROBED_SHARDS)
-    for features in _samples(survey.shards_at_hand, bound, wanted, program.feed):
+    for features in _samples(survey.shards_at_hand, bound, wanted):
         try:
             return probe(program, features, choice, types)
         # It may be this shard's rows: it fails again when its turn comes, if another proves the
@@ -262,7 +262,7 @@ def _prove(survey: Survey, program: Program, bound: Mapping[str, Contract]) -> P
 
 
 def _samples(
-    shards: Sequence[Shard], bound: Mapping[str, Contract], wanted: int, feed: Feed
+    shards: Sequence[Shard], bound: Mapping[str, Contract], wanted: int
 ) -> Iterator[tuple[Array, ...]]:
     """Good rows to probe with: of one shard if it has enough, else of as many as it takes."""
     gathered: list[tuple[Array, ...]] = []
@@ -270,7 +270,7 @@ def _samples(
         features = _first_rows(shard, bound[shard.name]) if shard.name in bound else None
         if features is None:
             continue
-        gathered.append(tuple(feed.sound(features)))
+        gathered.append(features)
         if sum(len(arrays[0]) for arrays in gathered) >= wanted:
             yield from _together_then_alone(gathered)
             gathered = []

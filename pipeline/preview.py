@@ -17,9 +17,10 @@ from pipeline.storage import storage_at
 from pipeline.survey import Survey, survey
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from pipeline.binding import Binding
+    from pipeline.images import Decoder
     from pipeline.job import Job
     from pipeline.records import FailedShard, Shard
     from pipeline.storage import Storage
@@ -190,26 +191,31 @@ def _with_model(surveyed: Survey, document: dict[str, Any]) -> list[FailedShard]
         "predict_on_batch(), if the probe proves it" if job.method == "auto" else job.method,
     )
     if good:
-        document["binding"] = list(_binding_rows([c.binding for c in good.values()]))
+        document["binding"] = list(_binding_rows([c.binding for c in good.values()], feed.decoders))
         document["notes"] += rounding_notes(good.values()) + order_notes(job, chosen)
     if schema is not None:
         document["predictions"] = schema.described()
     return failed
 
 
-def _binding_rows(bindings: Iterable[Binding]) -> Iterable[dict[str, str]]:
+def _binding_rows(
+    bindings: Iterable[Binding], decoders: Mapping[str, Decoder]
+) -> Iterable[dict[str, str]]:
     """A row for each use of a column, over all schemas: shards may differ in their types."""
     distinct = list({id(binding): binding for binding in bindings}.values())
     for i, bound in enumerate(distinct[0].inputs):
         shape = ", ".join(["n", *("?" if d is None else str(d) for d in bound.spec.shape)])
+        decoder = decoders.get(bound.spec.name)
         for j, use in enumerate(bound.uses):
             same = [binding.inputs[i].uses[j] for binding in distinct]
             yield {
                 "input": bound.spec.name,
-                "input_type": f"{bound.spec.dtype} ({shape})",
+                "input_type": decoder.output if decoder else f"{bound.spec.dtype} ({shape})",
                 "column": use.column,
                 "column_type": " or ".join(dict.fromkeys(str(use.type) for use in same)),
-                "conversion": " or ".join(dict.fromkeys(use.conversion for use in same)),
+                "conversion": decoder.described
+                if decoder
+                else " or ".join(dict.fromkeys(use.described for use in same)),
             }
 
 

@@ -9,11 +9,14 @@ What may be in the graph is `graph_ops`' matter, and is looked at before TensorF
 
 from __future__ import annotations
 
+import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ModelError, shortened
+from pipeline.graph_files import refuse_other_files
 from pipeline.graph_ops import changing_op, refuse_unsafe
 from pipeline.model_folder import SAVED_MODEL
 from pipeline.runtime import tensorflow
@@ -21,7 +24,6 @@ from pipeline.signature import InputSpec, Signature
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 _SERVE = "serve"
 _DEFAULT = "serving_default"
@@ -52,13 +54,13 @@ def load_saved_model(folder: Path, path: str, signature: str | None) -> tuple[An
     """
     tensorflow()
     meta_graph = _serving_graph(folder, path)
-    _refuse_assets_outside(meta_graph, path)
     refuse_unsafe(meta_graph, path)
+    refuse_other_files(meta_graph, path)
     name = _chosen(meta_graph, path, signature)
     stored = meta_graph.signature_def[name]
     specs = _specs(stored, name, path)
     _refuse_changing(meta_graph, stored, name, path)
-    loaded = _loaded(folder, list(meta_graph.meta_info_def.tags), path)
+    loaded = _loaded(meta_graph, folder, path)
     model = _as_keras(loaded, loaded.signatures[name], [spec.name for spec in specs])
     return model, Signature(specs, "tensor" if len(specs) == 1 else "dict", (), custom_step=False)
 
@@ -92,19 +94,6 @@ def _serving_graph(folder: Path, path: str) -> Any:
         received="; ".join(", ".join(each) or "no tag" for each in tags) or "no graph",
         hint="save the model again with tf.saved_model.save()",
     )
-
-
-def _refuse_assets_outside(meta_graph: Any, path: str) -> None:
-    for asset in meta_graph.asset_file_def:
-        name = PurePosixPath(asset.filename)
-        if name.is_absolute() or ".." in name.parts:
-            raise ModelError(
-                "the model is refused: it reads a file outside of its folder",
-                path=path,
-                expected="assets in the model's own folder",
-                received=asset.filename,
-                hint="do not run this model unless you know why it does so",
-            )
 
 
 def _chosen(meta_graph: Any, path: str, wanted: str | None) -> str:
@@ -186,28 +175,45 @@ def _refuse_changing(meta_graph: Any, stored: Any, signature: str, path: str) ->
         )
 
 
-def _loaded(folder: Path, tags: list[str], path: str) -> Any:
+def _loaded(meta_graph: Any, folder: Path, path: str) -> Any:
     """The SavedModel as TensorFlow 2 loads it, or else as TensorFlow 1 did.
 
-    The first rebuilds the objects that were saved, and some (slots of an old optimizer) it no
-    longer can. The second needs the graph alone.
+    The first rebuilds the objects that were saved, and some it no longer can. The second needs the
+    graph alone. TensorFlow is given a private folder with the graph that was looked at and no
+    other, beside links to the variables and the assets: of the model's own folder it might take a
+    graph that has the same tags, or one that was put there meanwhile.
     """
-    tf = tensorflow()
-    try:
-        return tf.saved_model.load(str(folder), tags=tags)
-    # It raises whatever the objects raise that it rebuilds.
-    except Exception as error:
-        from tensorflow.python.saved_model import load_v1_in_v2
-
+    # What an optimizer kept for each weight: not needed, and old ones cannot be made again.
+    for node in meta_graph.object_graph_def.nodes:
+        node.ClearField("slot_variables")
+    with tempfile.TemporaryDirectory(prefix="shardscore-") as private:
+        for name in ("variables", "assets"):
+            if (folder / name).exists():
+                (Path(private) / name).symlink_to((folder / name).resolve())
         try:
-            return load_v1_in_v2.load(str(folder), tags)
-        # Likewise. What the first attempt said is nearer to the cause.
-        except Exception:
-            raise _load_error(error, folder, path) from error
+            return _load_written(meta_graph, private)
+        # It raises whatever the objects raise that it rebuilds.
+        except Exception as error:
+            if meta_graph.HasField("object_graph_def"):
+                meta_graph.ClearField("object_graph_def")
+                # It is no signature that can be called, and one with assets stands in the way.
+                meta_graph.signature_def.pop("__saved_model_init_op", None)
+                # What the first attempt said is nearer to the cause.
+                with suppress(Exception):
+                    return _load_written(meta_graph, private)
+            raise _load_error(error, private, path) from error
 
 
-def _load_error(error: Exception, folder: Path, path: str) -> ModelError:
-    text = str(error).replace(str(folder), path).strip()
+def _load_written(meta_graph: Any, private: str) -> Any:
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    program = saved_model_pb2.SavedModel(saved_model_schema_version=1, meta_graphs=[meta_graph])
+    (Path(private) / SAVED_MODEL).write_bytes(program.SerializeToString())
+    return tensorflow().saved_model.load(private)
+
+
+def _load_error(error: Exception, private: str, path: str) -> ModelError:
+    text = str(error).replace(private, path).strip()
     first = (text.splitlines() or [""])[0]
     return ModelError(
         "the SavedModel cannot be loaded",

@@ -6,14 +6,16 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import tensorflow as tf
 
-from pipeline.errors import ModelError
+from pipeline.errors import ConfigError, ModelError
 from pipeline.feed import Feed, feed_for
 from pipeline.images import decoder_for
 from pipeline.input_options import ImageOptions
 from pipeline.job import Job
+from pipeline.postprocess import Finish
 from pipeline.preprocess import Preprocess
 from pipeline.reasons import named_reason, reason_of
 from pipeline.signature import InputSpec, Signature
@@ -318,3 +320,37 @@ def test_a_job_without_a_hook_feeds_the_model_as_its_tables_say() -> None:
     assert made["ids"].shape == (2, 5)
     # The automatic size of a batch weighs what is decoded, not what is stored.
     assert feed.signature.batch_size() == 2048
+
+
+def test_which_columns_feed_a_hook_must_be_said() -> None:
+    job = Job(model="m.keras", input="in", output="out", preprocess="hooks:prepare")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipeline.feed.load_hook", lambda _: stacked)
+        with pytest.raises(ConfigError) as raised:
+            feed_for(takes(A), job, None, [pa.schema([("x", pa.float32())])])
+    assert_golden("feed/hook_without_columns", str(raised.value))
+
+
+def test_a_type_that_the_model_only_guesses_is_what_the_job_says() -> None:
+    guess = InputSpec("ids", (3,), "float32", declared=False)
+    job = Job(model="m.keras", input="in", output="out", inputs={"ids": {"dtype": "int64"}})
+    feed = feed_for(takes(guess), job, None, [])
+    assert feed.inputs[0].dtype == feed.signature.inputs[0].dtype == "int64"
+    beyond = 2**24 + 1  # float32 would make it even
+    made = feed.element(feed.tensors([np.array([[beyond] * 3])]))
+    assert made.numpy().tolist() == [[beyond] * 3]
+
+
+@pytest.mark.parametrize(
+    ("name", "hook"),
+    [
+        ("postprocess_returns_nothing", lambda _: None),
+        ("postprocess_drops_rows", lambda outputs: outputs["y"][:2]),
+        ("postprocess_returns_no_arrays", lambda _: {"y": object()}),
+    ],
+)
+def test_a_postprocess_hook_that_gives_no_columns_is_named(name: str, hook: Any) -> None:
+    finish = Finish(hook, None, "hooks:finish")
+    with pytest.raises(ModelError) as raised:
+        finish({"y": np.zeros((3, 2), "float32")}, 3)
+    assert_golden(f"feed/{name}", str(raised.value))

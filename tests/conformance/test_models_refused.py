@@ -21,7 +21,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
 from pipeline.errors import ModelError
 from pipeline.model import load
@@ -297,6 +297,67 @@ def harm_in_what_saves_a_table(folder: Path) -> str:
     return str(changed(change, lambda _: path)(folder))
 
 
+def lines_of_another_file(x: Any, folder: Path) -> Any:
+    return {"y": x, "lines": lines_of("/etc/hostname", x)}
+
+
+def lines_of_a_file_named_by_a_row(x: Any, folder: Path) -> Any:
+    return {"y": x, "lines": lines_of("lines/" + tf.strings.as_string(x[0, 0]), x)}
+
+
+def lines_of(path: Any, x: Any) -> Any:
+    table = tf.raw_ops.AnonymousHashTable(key_dtype=tf.int64, value_dtype=tf.string)
+    filled = tf.raw_ops.InitializeTableFromTextFileV2(
+        table_handle=table, filename=path, key_index=-1, value_index=-2
+    )
+    with tf.control_dependencies([filled]):
+        keys = tf.range(tf.shape(x, tf.int64)[0])
+        return tf.raw_ops.LookupTableFindV2(table_handle=table, keys=keys, default_value="")
+
+
+def reads_variables_of_another(x: Any, folder: Path) -> Any:
+    (read,) = tf.raw_ops.RestoreV2(
+        prefix="gs://elsewhere/variables",
+        tensor_names=["w"],
+        shape_and_slices=[""],
+        dtypes=[tf.float32],
+    )
+    return {"y": x + read}
+
+
+def old_asset_outside(stored: Any) -> None:
+    """TensorFlow 1 kept in a collection which assets there are."""
+    asset = meta_graph_pb2.AssetFileDef(filename="/etc/hostname")
+    asset.tensor_info.name = "x:0"
+    assets = stored.meta_graphs[0].collection_def["saved_model_assets"].any_list
+    assets.value.add().Pack(asset)
+
+
+def harm_under_a_functions_name(stored: Any) -> None:
+    """A function may not lend its name to an operation of TensorFlow's."""
+    graph = stored.meta_graphs[0].graph_def
+    graph.library.function.add().signature.name = "WriteFile"
+    graph.node.add(name="harm", op="WriteFile")
+
+
+def keras_2(*stack: Any) -> Any:
+    """A file of Keras 2 with these layers: (class, configuration)."""
+
+    def make(folder: Path) -> str:
+        stored = [
+            {"class_name": kind, "config": {"name": kind.lower(), "dtype": "float32", **config}}
+            for kind, config in (("InputLayer", {"batch_input_shape": [None, 2]}), *stack)
+        ]
+        with h5py.File(folder / "old.h5", "w") as file:
+            config = {"class_name": "Sequential", "config": {"name": "old", "layers": stored}}
+            file.attrs["model_config"] = json.dumps(config)
+            file.attrs["keras_version"], file.attrs["backend"] = "2.9.0", "tensorflow"
+            file.create_group("model_weights").attrs["layer_names"] = []
+        return str(folder / "old.h5")
+
+    return make
+
+
 def custom_op(stored: Any) -> None:
     stored.meta_graphs[0].graph_def.node.add(name="trees", op="SimpleMLInferenceOpWithHandle")
 
@@ -427,6 +488,13 @@ CASES: dict[str, Any] = {
     "op_in_a_loop": signed(in_a_loop),
     "op_of_another_library": changed(custom_op),
     "asset_outside": changed(asset_outside),
+    "asset_of_tensorflow_1_outside": changed(old_asset_outside),
+    "op_that_reads_the_lines_of_a_file": signed(lines_of_another_file, FLOATS),
+    "op_that_reads_a_file_named_by_a_row": signed(lines_of_a_file_named_by_a_row, FLOATS),
+    "op_that_reads_other_variables": signed(reads_variables_of_another, FLOATS),
+    "op_under_the_name_of_a_function": changed(harm_under_a_functions_name),
+    "keras_2_with_an_option_that_is_gone": keras_2(("LSTM", {"units": 2, "time_major": True})),
+    "keras_2_with_an_unknown_layer": keras_2(("Attend", {})),
     "two_graphs": changed(two_graphs),
     "no_graph": changed(lambda stored: stored.Clear()),
     "sparse_input": changed(sparse_input),
@@ -483,6 +551,7 @@ def test_each_golden_text_has_its_case() -> None:
 def _stable(text: str, tmp_path: Path) -> str:
     """A text without what differs from run to run."""
     text = text.replace(str(tmp_path), "/models").replace(tf.__version__, "VERSION")
+    text = text.replace(keras.__version__, "VERSION")
     text = re.sub(r"(__inference_[\w<>]*?|while_body)_\d+\b", r"\1_N", text)
     return re.sub(r"0x[0-9a-f]+", "ADDRESS", text)
 

@@ -106,6 +106,22 @@ def test_images_are_decoded_and_named_alike_by_each_method(
         assert published["probabilities_label"].to_pylist() == [row[0] for row in named]
 
 
+def test_the_plan_says_what_becomes_of_an_image(tmp_path: Path, cli: Any) -> None:
+    done = cli(
+        *("plan", "--config", SAMPLE / "digit_images.toml", "--output", tmp_path / "out"), "--json"
+    )
+    assert done.code == 0, done.err
+    assert done.document["binding"] == [
+        {
+            "input": "image",
+            "input_type": "float32 (n, 8, 8, 1)",
+            "column": "image",
+            "column_type": "binary",
+            "conversion": "decoded, stretch, bilinear, 0..1",
+        }
+    ]
+
+
 def test_how_images_are_decoded_is_part_of_the_jobs_identity(tmp_path: Path, cli: Any) -> None:
     assert score_digits(cli, tmp_path / "out").code == 0
     record = json.loads((tmp_path / "out" / "_shardscore" / "run.json").read_text())
@@ -133,7 +149,7 @@ def _some(count: int) -> list[bytes | None]:
     return images[:count]
 
 
-def test_an_image_that_cannot_be_decoded_does_not_keep_the_model_from_being_proved(
+def test_an_image_that_cannot_be_decoded_fails_its_shard_by_its_row(
     tmp_path: Path, cli: Any
 ) -> None:
     lake = _lake(tmp_path / "lake", a=[b"no image", *_some(40)], b=_some(40))
@@ -141,7 +157,35 @@ def test_an_image_that_cannot_be_decoded_does_not_keep_the_model_from_being_prov
     assert done.code == 65
     assert (tmp_path / "out" / "b.parquet").exists()
     assert not (tmp_path / "out" / "a.parquet").exists()
+    assert re.search(r"row: +0\n", done.err)
     assert "Unknown image file format" in done.err
+
+
+@pytest.mark.parametrize("small_shard_rows", [0, 1000], ids=["streamed", "one predict call"])
+def test_images_that_cannot_be_decoded_are_put_aside_and_the_others_scored(
+    small_shard_rows: int, tmp_path: Path, cli: Any, truth: Any
+) -> None:
+    images = _some(360)
+    images[7] = b"no image"
+    images[100] = images[100][:60]
+    images[101] = b""
+    images[200] = None
+    done = score_digits(
+        *(cli, tmp_path / "out", "--input", _lake(tmp_path / "lake", a=images), "--batch-size", 64),
+        *("--small-shard-rows", small_shard_rows, "--on-bad-row", "quarantine"),
+    )
+    assert done.code == 0, done.err
+    left = [i for i in range(360) if i not in {7, 100, 101, 200}]
+    published = pq.read_table(tmp_path / "out" / "a.parquet")
+    assert published["id"].to_pylist() == left
+    found = np.stack(published["probabilities"].to_pylist())
+    np.testing.assert_allclose(found, truth["unseen.parquet"][left], rtol=0, atol=1e-5)
+    dead = pq.read_table(tmp_path / "out" / "_shardscore" / "quarantine" / "a.parquet")
+    assert dead["id"].to_pylist() == [7, 100, 101, 200]
+    assert dead["image"].to_pylist()[:3] == [b"no image", images[100], b""]
+    reasons = dead.column(next(n for n in dead.column_names if "reason" in n)).to_pylist()
+    assert reasons[0].startswith("Unknown image file format. One of JPEG")
+    assert all("node" not in reason and "\n" not in reason for reason in reasons)
 
 
 def test_an_input_without_a_single_image_is_published_all_the_same(
@@ -242,3 +286,56 @@ def test_a_random_hook_is_refused_by_its_name(tmp_path: Path, cli: Any, pair: Pa
     assert "other values when it is called again" in done.err
     assert "hooks_that_are_random.py:prepare" in done.err
     assert not list((tmp_path / "out").glob("*.parquet"))
+
+
+def test_a_hook_may_be_given_decoded_images(tmp_path: Path, cli: Any, truth: Any) -> None:
+    hooks = tmp_path / "hooks_of_images.py"
+    hooks.write_text("def prepare(given):\n    return given['picture'] / 255\n")
+    job = tmp_path / "job.toml"
+    job.write_text(
+        f"""
+        model = "{SAMPLE / "digit_images.keras"}"
+        imports = ["{SAMPLE / "digits_models.py"}"]
+        input = "{IMAGES / "unseen.parquet"}"
+        output = "{tmp_path / "out"}"
+        preprocess = "{hooks}:prepare"
+
+        [inputs.picture]
+        columns = "image"
+        image = {{ size = [8, 8], channels = 1 }}
+        """
+    )
+    done = cli("score", "--config", job)
+    assert done.code == 0, done.err
+    published = pq.read_table(tmp_path / "out" / "unseen.parquet")
+    found = np.stack(published["probabilities"].to_pylist())
+    np.testing.assert_allclose(found, truth["unseen.parquet"], rtol=0, atol=1e-5)
+    assert cli("score", "--config", job).code == 0
+
+
+def test_sequences_are_fed_at_the_length_that_the_job_says(tmp_path: Path, cli: Any) -> None:
+    import keras
+
+    words = keras.Input((None,), dtype="int64", name="words")
+    vectors = keras.layers.Embedding(10, 3)(words)
+    model = keras.Model(words, keras.layers.GlobalAveragePooling1D()(vectors))
+    model.save(tmp_path / "words.keras")
+    (tmp_path / "lake").mkdir()
+    table = pa.table({"words": pa.array([[1, 2, 3], [4], [5, 6, 7, 8]], pa.list_(pa.int64()))})
+    pq.write_table(table, tmp_path / "lake" / "1.parquet")
+    job = tmp_path / "job.toml"
+    job.write_text(
+        f"""
+        model = "words.keras"
+        input = "lake"
+        output = "{tmp_path / "out"}"
+
+        [inputs.words]
+        length = 4
+        """
+    )
+    done = cli("score", "--config", job)
+    assert done.code == 0, done.err
+    padded = np.array([[1, 2, 3, 0], [4, 0, 0, 0], [5, 6, 7, 8]])
+    found = np.stack(pq.read_table(tmp_path / "out" / "1.parquet")["prediction"].to_pylist())
+    np.testing.assert_allclose(found, model.predict(padded, verbose=0), rtol=0, atol=1e-6)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,44 @@ def test_what_columns_leave_open_is_said_with_a_remark(init: Any, tmp_path: Path
     assert said["inputs"]["booked"] == {"columns": ["booked"], "unit": "days"}
     assert said["inputs"]["price"] == "price"
     assert "counting in days is a guess" in text
+
+
+def test_images_sequences_and_dates_are_read_with_the_least_that_works(
+    init: Any, tmp_path: Path
+) -> None:
+    import keras
+    import tensorflow as tf
+
+    inputs = {
+        "photo": keras.Input((4, 4, 3), name="photo"),
+        "words": keras.Input((None,), name="words", dtype="int32"),
+        "day": keras.Input((1,), name="day", dtype="int64"),
+    }
+    embedded = keras.layers.Embedding(100, 2)(inputs["words"])
+    parts = [
+        keras.layers.GlobalAveragePooling2D()(inputs["photo"]),
+        keras.layers.GlobalAveragePooling1D()(embedded),
+        keras.layers.Rescaling(1e-4)(inputs["day"]),
+    ]
+    joined = keras.layers.Concatenate()(parts)
+    keras.Model(inputs, keras.layers.Dense(2)(joined)).save(tmp_path / "m.keras")
+    png = tf.io.encode_png(np.full((6, 5, 3), 9, np.uint8)).numpy()
+    shard(
+        tmp_path / "lake" / "1.parquet",
+        a=None,
+        b=None,
+        photo=[png] * 10,
+        words=[list(range(i)) for i in range(10)],
+        day=[date(2024, 1, 1 + i) for i in range(10)],
+    )
+    text, scored = init("--model", tmp_path / "m.keras", "--input", tmp_path / "lake")
+    assert scored.num_rows == 10
+    assert tomllib.loads(text)["inputs"] == {
+        "photo": {"columns": ["photo"], "image": True},
+        "words": {"columns": ["words"], "length": 128},
+        "day": {"columns": ["day"], "unit": "days"},
+    }
+    assert "# photo: float32 (n, 4, 4, 3), from binary" in text
 
 
 def test_columns_that_differ_in_case_and_punctuation_are_taken_and_pointed_out(

@@ -196,6 +196,16 @@ def test_a_note_is_read_as_it_was_written(note: Provenance) -> None:
     assert noted(note.encoded()) == note  # type: ignore[arg-type]
 
 
+def test_rows_that_are_not_finite_are_noted_only_if_there_are_any() -> None:
+    """Notes were written before they were counted: those are still notes, and still these bytes."""
+    assert b"nonfinite" not in NOTE.encoded()[PROVENANCE_KEY]
+    some = replace(NOTE, counts=replace(NOTE.counts, nonfinite=3))
+    assert b'"nonfinite":3' in some.encoded()[PROVENANCE_KEY]
+    read = noted(some.encoded())
+    assert read is not None
+    assert read.counts.nonfinite == 3
+
+
 def test_equal_notes_are_equal_bytes() -> None:
     turned = replace(NOTE, input=dict(reversed(NOTE.input.items())))
     assert turned.encoded() == NOTE.encoded()
