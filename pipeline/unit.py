@@ -68,6 +68,7 @@ class UnitRunner:
             fail=identity.on_bad_row == "fail",
             nonfinite_is_bad=identity.nonfinite == "bad",
             most_bad=self._most_bad,
+            columns=identity.binding,
         )
 
     def _most_bad(self, shard: Shard) -> int | None:
