@@ -2,15 +2,18 @@
 
 Nothing is imported that the job does not name (and the packages that it lies in). The digest is
 taken of the source: the code runs inside the model, so it decides the predictions as much as the
-weights do.
+weights do. So does the user's code that it imports in turn: such files are found by reading import
+statements, and nothing is run for it. Installed packages are versions, and no part of the digest.
 """
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib
 import importlib.util
 import sys
+import sysconfig
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,12 +32,83 @@ def digest_imports(modules: Iterable[str]) -> str:
         ModelError: A module cannot be found.
     """
     digest = hashlib.sha256()
+    named: list[Path] = []
     for module in modules:
         source = _source_of(module)
         files = sorted(source.parent.rglob("*.py")) if source.name == "__init__.py" else [source]
         for file in files:
             digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
+        named += files
+    for file in _also_imported(named):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
     return digest.hexdigest()
+
+
+def _also_imported(files: Iterable[Path]) -> list[Path]:
+    """The user's other files that some import, and those that these import, sorted by name."""
+    seen = {file.resolve() for file in files}
+    found: list[Path] = []
+    waiting = list(seen)
+    while waiting:
+        importing = waiting.pop()
+        for name, root in _imports(importing):
+            for file in _files_of(name, root):
+                if file.resolve() not in seen and Path(__file__).parent not in file.parents:
+                    seen.add(file.resolve())
+                    found.append(file)
+                    waiting.append(file)
+    return sorted(found, key=lambda file: (file.name, file.read_bytes()))
+
+
+def _imports(source: Path) -> Iterator[tuple[str, Path]]:
+    """What a file may import: dotted names, each with a folder in which it may lie."""
+    try:
+        tree = ast.parse(source.read_bytes())
+    except (SyntaxError, ValueError):  # importing it says it better
+        return
+    package = source.parent
+    while (package / "__init__.py").is_file():
+        package = package.parent
+    own = source.relative_to(package).with_suffix("").parts
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names, level = [alias.name for alias in node.names], 0
+        elif isinstance(node, ast.ImportFrom):
+            base, level = node.module or "", node.level
+            names = [f"{base}.{alias.name}".strip(".") for alias in node.names]
+        else:
+            continue
+        for name in names:
+            if level:
+                yield ".".join([*own[: len(own) - level], name]), package
+                continue
+            if len(own) > 1 and name.split(".")[0] == own[0]:  # its own package, installed or not
+                yield name, package
+            yield from ((name, root) for root in _users_folders())
+
+
+def _users_folders() -> list[Path]:
+    """Where modules are imported from, but for the folders of Python and of installed packages."""
+    installed = {Path(path).resolve() for path in sysconfig.get_paths().values()}
+    folders = [Path.cwd(), *map(Path, sys.path)]
+    return [
+        folder
+        for folder in dict.fromkeys(folder.resolve() for folder in folders)
+        if folder not in installed
+        and not {"site-packages", "dist-packages", "lib-dynload"} & set(folder.parts)
+    ]
+
+
+def _files_of(name: str, root: Path) -> Iterator[Path]:
+    """The files that run when a dotted name is imported from a folder, as far as they are there."""
+    place = root
+    for part in name.split("."):
+        module = place / f"{part}.py"
+        place /= part
+        if (place / "__init__.py").is_file():
+            yield place / "__init__.py"
+        elif module.is_file():
+            yield module
 
 
 def _source_of(module: str) -> Path:
@@ -100,7 +174,10 @@ def _import_failed(module: str, error: Exception) -> ModelError:
 
 def _import_file(path: Path) -> ModuleType:
     name = path.stem
-    if getattr(sys.modules.get(name), "__file__", None) == str(path):
+    if name in sys.stdlib_module_names or not _is_of(path, sys.modules.get(name)):
+        # Another module has that name, which whoever imports it from now on must still get.
+        name = f"{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
@@ -109,6 +186,11 @@ def _import_file(path: Path) -> ModuleType:
     sys.modules[name] = loaded
     spec.loader.exec_module(loaded)
     return loaded
+
+
+def _is_of(path: Path, module: ModuleType | None) -> bool:
+    """Whether a file may be imported under a name that leads to a module, or to None."""
+    return module is None or getattr(module, "__file__", None) == str(path)
 
 
 @contextmanager

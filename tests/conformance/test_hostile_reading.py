@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib
+import sys
 import zlib
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +18,7 @@ from pipeline.errors import ModelError
 from pipeline.extract import extract
 from pipeline.predictions import schema_of
 from pipeline.signature import InputSpec, Signature
+from pipeline.user_code import digest_imports, load_hook
 from tests.conformance.raising import features, letters, published, run, saved, write
 
 if TYPE_CHECKING:
@@ -151,3 +155,63 @@ def unpack(named):
     assert letters(tmp_path)["id"].to_pylist() == [30]
     found = np.array(published(tmp_path)["prediction"].to_pylist(), np.float32)
     np.testing.assert_allclose(found, truth_of(plain, np.delete(values, 30, axis=0)), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("named", "text", "changed"),
+    [
+        ("hook.py", "from helper import F", "helper.py"),
+        ("hook", "import helper as h", "helper.py"),
+        ("hook.py", "def f():\n    import kit.tools.deep", "kit/tools/deep.py"),
+        ("hook.py", "from kit import tools", "kit/tools/__init__.py"),
+        ("kit.hook", "from .other import F", "kit/other.py"),
+        ("kit.hook", "from kit import other", "kit/other.py"),
+        ("kit.tools.hook", "from ..other import F", "kit/other.py"),
+        ("hook.py", "import middle", "helper.py"),
+    ],
+)
+def test_code_that_a_named_module_imports_is_part_of_the_identity(
+    named: str, text: str, changed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for package in ("kit", "kit/tools"):
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "__init__.py").touch()
+    for file in ("helper.py", "kit/other.py", "kit/tools/deep.py", "apart.py"):
+        (tmp_path / file).write_text("F = 1\n")
+    (tmp_path / "middle.py").write_text("import numpy, helper\n")
+    hook_file = tmp_path / f"{named.removesuffix('.py').replace('.', '/')}.py"
+    hook_file.write_text(f"{text}\n")
+    # Looking for a module imports the packages that it is in, and Python remembers them.
+    for name in ("kit", "kit.tools"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    before = digest_imports([named])
+    (tmp_path / "apart.py").write_text("F = 2\n")
+    assert digest_imports([named]) == before
+    (tmp_path / changed).write_text("F = 2\n")
+    assert digest_imports([named]) != before
+
+
+def test_the_digest_of_a_module_that_imports_installed_packages_alone_is_its_own(
+    tmp_path: Path,
+) -> None:
+    # As it was before imports were followed: an output that was begun then stays its job's.
+    module = tmp_path / "alone.py"
+    module.write_bytes(b"import json\nimport keras\nfrom pipeline import Job\n")
+    own = hashlib.sha256(b"alone.py\0" + module.read_bytes() + b"\0").hexdigest()
+    assert digest_imports([str(module)]) == own
+
+
+@pytest.mark.parametrize("name", ["pipeline", "json", "numpy"])
+def test_a_file_of_the_users_does_not_take_the_place_of_another_module(
+    name: str, tmp_path: Path
+) -> None:
+    there = importlib.import_module(name)
+    for folder, said in (("one", 1), ("two", 2)):
+        file = tmp_path / folder / f"{name}.py"
+        file.parent.mkdir()
+        file.write_text(f"def hook():\n    return {said}\n")
+    one, two = (load_hook(f"{tmp_path / each}/{name}.py:hook") for each in ("one", "two"))
+    assert (one(), two()) == (1, 2)
+    assert importlib.import_module(name) is there
+    assert load_hook(f"{tmp_path}/one/{name}.py:hook") is one
