@@ -21,7 +21,14 @@ from jobs import beforehand
 from jobs import options as opt
 from jobs.exit_codes import ExitCode, of_error, of_report
 from jobs.given import given, heed_signals
-from pipeline.errors import NoInputError, ShardscoreError, StoppedError, UsageError, on_lines
+from pipeline.errors import (
+    ModelError,
+    NoInputError,
+    ShardscoreError,
+    StoppedError,
+    UsageError,
+    on_lines,
+)
 
 _EPILOG = (
     "Options are variables too: SHARDSCORE_BATCH_SIZE for --batch-size. Those that describe the "
@@ -256,6 +263,14 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except ShardscoreError as error:
         code = of_error(error)
         _show(error, log_format)
+    except SystemExit as error:  # none of ours: code of the user's must not say that all is done
+        left = ModelError(
+            "code of the model's, or of a module that the job names, ends the process",
+            received=f"SystemExit: {error}",
+            hint="raise an error instead of calling sys.exit()",
+        )
+        code = of_error(left)
+        _show(left, log_format)
     except Exception as error:
         code = ExitCode.BUG
         _show_bug(error, log_format)

@@ -48,8 +48,20 @@ class Finish:
             Exception: Whatever the hook raises.
         """
         if self.postprocess is not None:
-            outputs = self._columns(self.postprocess(dict(outputs)), rows)
+            outputs = self._columns(self._called(self.postprocess, outputs), rows)
         return outputs if self.classes is None else self.classes.columns(outputs)
+
+    def _called(self, hook: Callable[[dict[str, Any]], Any], outputs: dict[str, Array]) -> Any:
+        """What the hook returns. One that leaves the process must not end the run as if all were
+        done."""
+        try:
+            return hook(dict(outputs))
+        except SystemExit as error:
+            raise ModelError(
+                "the postprocess hook ends the process",
+                received=f"SystemExit: {error}, from {self.hook}",
+                hint="raise an error instead of calling sys.exit()",
+            ) from error
 
     def _columns(self, given: Any, rows: int) -> dict[str, Array]:
         if given is None:

@@ -61,7 +61,7 @@ class Preprocess:
         try:
             # A function of its own, so that AutoGraph converts the user's code and not ours.
             tensors = tf.function(prepare)(dict(named))
-        except Exception as error:  # the hook is the user's: it may raise anything
+        except (Exception, SystemExit) as error:  # the user's hook may raise anything
             place = place_of(error, but=__file__)
             raise ModelError(
                 "the preprocess hook fails",

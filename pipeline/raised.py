@@ -1,7 +1,7 @@
 """What was raised on a batch: whether rows can be at fault, and what to write of it.
 
 The reason that is written of a row goes into files that are the same bytes whenever they are
-written, so all that varies is left out of it: names of operations, and of tensors.
+written, so all that varies is left out of it: names of operations and of tensors, addresses.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from pipeline.runtime import tensorflow
 
 _LONGEST_REASON = 300
 """Characters: some errors print all that they were given."""
+
+_ADDRESS = re.compile(r"\b0x[0-9a-f]{6,}\b")
+"""Where an object is in memory, as Python shows those that have no text of their own."""
 
 _TENSOR = re.compile(r"\[(\w+) \([^()]*\) = \]")
 
@@ -58,6 +61,7 @@ def row_reason(error: Exception) -> str:
         said = _assertion(reason_of(error))
         if not said or not isinstance(error, tensorflow().errors.OpError):
             said = f"{type(error).__name__}: {said}" if said else type(error).__name__
+    said = _ADDRESS.sub("0x…", said).encode(errors="backslashreplace").decode()
     return said if len(said) <= _LONGEST_REASON else f"{said[: _LONGEST_REASON - 1]}…"
 
 

@@ -17,6 +17,7 @@ import sysconfig
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from pipeline.errors import ModelError
 
@@ -121,7 +122,7 @@ def _source_of(module: str) -> Path:
         try:
             spec = importlib.util.find_spec(module)
         # Looking for pkg.module imports pkg, which is the user's and may raise anything.
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise _import_failed(module, error) from error
     if spec is None or spec.origin is None or not spec.has_location:
         raise ModelError(
@@ -156,15 +157,35 @@ def import_module(module: str) -> ModuleType:
     """
     try:
         if module.endswith(".py"):
-            return _import_file(Path(module).absolute())
-        with _importing_from_here():
-            return importlib.import_module(module)
-    # The module is the user's: it may raise anything.
-    except Exception as error:
+            loaded = _import_file(Path(module).absolute())
+        else:
+            with _importing_from_here():
+                loaded = importlib.import_module(module)
+    # The module is the user's: it may raise anything, and a script ends by leaving the process.
+    except (Exception, SystemExit) as error:
         raise _import_failed(module, error) from error
+    _refuse_stale(module, loaded)
+    return loaded
 
 
-def _import_failed(module: str, error: Exception) -> ModelError:
+_imported: WeakKeyDictionary[ModuleType, str] = WeakKeyDictionary()
+"""Digest of each module's code, its imports included, when it was first imported here."""
+
+
+def _refuse_stale(module: str, loaded: ModuleType) -> None:
+    """Raises ModelError if a module's code has changed since this process imported it: what would
+    run is the code of then, and what would be recorded the digest of now."""
+    now = digest_imports([module])
+    if _imported.setdefault(loaded, now) != now:
+        raise ModelError(
+            f"the code of the module {module!r} was changed since this process imported it",
+            received=getattr(loaded, "__file__", None),
+            hint="start Python anew (restart the notebook's kernel): imported modules stay as "
+            "they were",
+        )
+
+
+def _import_failed(module: str, error: BaseException) -> ModelError:
     return ModelError(
         f"the module {module!r} failed while it was imported",
         received=f"{type(error).__name__}: {error}",
@@ -184,7 +205,11 @@ def _import_file(path: Path) -> ModuleType:
         raise ImportError(f"{path} is not a Python module")
     loaded = importlib.util.module_from_spec(spec)
     sys.modules[name] = loaded
-    spec.loader.exec_module(loaded)
+    try:
+        spec.loader.exec_module(loaded)
+    except BaseException:
+        del sys.modules[name]  # half a module is none, as in Python's own import
+        raise
     return loaded
 
 

@@ -13,12 +13,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from jobs import cli
+from jobs.exit_codes import ExitCode
 from pipeline.binding import check
 from pipeline.errors import ModelError
 from pipeline.extract import extract
 from pipeline.predictions import schema_of
+from pipeline.raised import row_reason
 from pipeline.signature import InputSpec, Signature
-from pipeline.user_code import digest_imports, load_hook
+from pipeline.user_code import digest_imports, import_module, load_hook
 from tests.conformance.raising import features, letters, published, run, saved, write
 
 if TYPE_CHECKING:
@@ -215,3 +218,66 @@ def test_a_file_of_the_users_does_not_take_the_place_of_another_module(
     assert (one(), two()) == (1, 2)
     assert importlib.import_module(name) is there
     assert load_hook(f"{tmp_path}/one/{name}.py:hook") is one
+
+
+@pytest.mark.parametrize("changed", ["edited.py", "edited_helper.py"])
+def test_code_that_was_edited_since_it_was_imported_is_refused(
+    changed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As in a notebook: the old code would run, under the digest of the new.
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "edited.py").write_text("import edited_helper\ndef hook(): return 1\n")
+    (tmp_path / "edited_helper.py").write_text("F = 1\n")
+    for hook_of in ("edited:hook", f"{tmp_path}/edited.py:hook"):
+        assert load_hook(hook_of) is load_hook(hook_of)
+    (tmp_path / changed).write_text("def hook(): return 2\n")
+    for hook_of in ("edited:hook", f"{tmp_path}/edited.py:hook"):
+        with pytest.raises(ModelError, match="was changed since this process imported it"):
+            load_hook(hook_of)
+    for name in ("edited", "edited_helper"):
+        sys.modules.pop(name)
+
+
+def test_a_module_that_failed_to_import_can_be_mended(tmp_path: Path) -> None:
+    file = tmp_path / "mended.py"
+    file.write_text("def hook(): return 1\nraise OSError('not yet')\n")
+    for _ in range(2):
+        with pytest.raises(ModelError, match="failed while it was imported"):
+            load_hook(f"{file}:hook")
+    file.write_text("def hook(): return 2\n")
+    assert load_hook(f"{file}:hook")() == 2
+
+
+def test_a_module_that_leaves_the_process_is_no_success(tmp_path: Path) -> None:
+    script = tmp_path / "hostile_script.py"
+    script.write_text("import sys\nsys.exit(0)\n")
+    with pytest.raises(ModelError, match="failed while it was imported") as caught:
+        import_module(str(script))
+    assert "SystemExit: 0" in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["preprocess", "postprocess"])
+def test_a_hook_that_leaves_the_process_is_no_success(
+    kind: str, plain: Path, tmp_path: Path
+) -> None:
+    write(tmp_path / "in" / "a.parquet", features(8))
+    chosen = hook(tmp_path, f"leaving_{kind}", "    raise SystemExit(0)\n")
+    with pytest.raises(ModelError, match="SystemExit: 0"):
+        run(plain, tmp_path, **{kind: chosen})
+
+
+def test_a_model_that_leaves_the_process_is_no_success(monkeypatch: pytest.MonkeyPatch) -> None:
+    def leave(*_: Any, **__: Any) -> None:
+        raise SystemExit(0)
+
+    monkeypatch.setattr(cli, "app", leave)
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["score"])
+    assert caught.value.code == ExitCode.CONFIG
+
+
+def test_reasons_are_the_same_text_in_each_process_and_can_be_written() -> None:
+    assert row_reason(ValueError(object())) == "ValueError: <object object at 0x…>"
+    assert row_reason(ValueError("no \ud800 in UTF-8")) == "ValueError: no \\ud800 in UTF-8"
+    assert row_reason(ValueError("0xff is no code")) == "ValueError: 0xff is no code"
