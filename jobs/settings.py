@@ -7,7 +7,6 @@ run from anywhere; those of the command line are relative to the current folder.
 
 from __future__ import annotations
 
-import difflib
 import glob
 import tomllib
 from pathlib import Path
@@ -15,8 +14,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from jobs.wrong_values import explained, unknown_key
 from pipeline.classes import read_labels
-from pipeline.errors import ConfigError, ShardscoreError, UsageError
+from pipeline.errors import ConfigError
 from pipeline.job import Job
 from pipeline.storage.locate import has_scheme
 
@@ -43,10 +43,11 @@ def job_from(given: dict[str, Any], config: Path | None, **otherwise: Any) -> Jo
     for values in (stored, chosen):
         if isinstance(values.get("labels"), str):  # a file of them, where a list would say them
             values["labels"] = read_labels(values["labels"])
+    asked = {**otherwise, **stored, **chosen}
     try:
-        return Job.model_validate({**otherwise, **stored, **chosen})
+        return Job.model_validate(asked)
     except ValidationError as error:
-        raise _explained(error, chosen, config) from error
+        raise explained(error, asked, chosen, str(config)) from error
 
 
 def _read(config: Path) -> dict[str, Any]:
@@ -65,19 +66,13 @@ def _read(config: Path) -> dict[str, Any]:
         ) from error
     unknown = sorted(set(values) - set(Job.model_fields))
     if unknown:
-        close = difflib.get_close_matches(unknown[0], Job.model_fields, n=1)
-        raise ConfigError(
-            f"the configuration has an unknown key: {unknown[0]}",
-            path=str(config),
-            expected=", ".join(Job.model_fields),
-            hint=f"did you mean {close[0]!r}?" if close else "remove it",
-        )
+        raise unknown_key((unknown[0],), Job, str(config))
     if not isinstance(values.get("inputs", {}), dict):
         raise ConfigError(
             "inputs is a table: each input of the model = its columns",
             path=str(config),
             received=repr(values["inputs"]),
-            hint="the shards are named by input",
+            hint="the shards are named by input, without an s",
         )
     for name in _PATHS:
         if name in values and not (name == "labels" and isinstance(values[name], list)):
@@ -104,22 +99,3 @@ def _beside(config: Path, value: Any, *, may_be_glob: bool = False) -> Any:
     if may_be_glob and glob.has_magic(value):
         folder = Path(glob.escape(str(folder)))
     return str(folder / value)
-
-
-def _explained(
-    error: ValidationError, chosen: dict[str, Any], config: Path | None
-) -> ShardscoreError:
-    first = error.errors()[0]
-    field = str(first["loc"][0]) if first["loc"] else ""
-    option = f"--{field.replace('_', '-')}" if field != "imports" else "--import"
-    if first["type"] == "missing":
-        return UsageError(
-            f"{option} is missing", hint=f"give {option}, or {field} in the TOML file"
-        )
-    message = first["msg"].removeprefix("Value error, ")
-    received = None if not field else repr(chosen.get(field, first["input"]))
-    # Rules between fields have no field of their own, but name those that they are about.
-    if field in chosen or (not field and any(name in message for name in chosen)):
-        return UsageError(f"{option if field else 'the options'}: {message}", received=received)
-    wrong = f"the value of {field} is wrong" if field else "the values do not go together"
-    return ConfigError(wrong, path=str(config), expected=message, received=received)

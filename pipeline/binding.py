@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 import pyarrow as pa
 import pyarrow.types as pt
 
-from pipeline.columns import Column, astray, find, is_permuted, nesting
+from pipeline.columns import Column, astray, find, is_permuted, nesting, value_type
 from pipeline.conversions import UNITS, Conversion, conversion_of, is_time
 from pipeline.errors import ContractError, shortened
 from pipeline.input_options import InputOptions, Unit
@@ -195,7 +195,7 @@ def _use_of(column: Column, spec: InputSpec, reading: Reading) -> ColumnUse:
     if is_permuted(column.type):
         raise permuted(column)
     unit = options.unit or reading.time_unit
-    if not is_time(values if not pt.is_dictionary(values) else values.value_type):
+    if not is_time(value_type(column.type)):
         unit = None
     allowed = reading.may_lose(column.name)
     conversion = conversion_of(values, spec.dtype, unit, allow_lossy=allowed)
@@ -229,7 +229,7 @@ def _dims(
         inner = None in shape[1:]
         raise unknown_length(column, spec.name, f"a length for {spec}", inner=inner)
     dims = tuple(d for d in shape if d is not None)
-    if levels == dims or (levels[0] in {None, dims[0]} and options.length is None):
+    if levels[0] == dims[0] or (levels[0] is None and options.length is None):
         sequence = None
     elif options.length is None or isinstance(column.type, pa.FixedShapeTensorType):
         raise wrong_shape(column, levels, spec, options)
@@ -269,7 +269,5 @@ def _check_width(uses: Sequence[ColumnUse], spec: InputSpec) -> None:
 
 
 def _is_date(kind: pa.DataType) -> bool:
-    _, values = nesting(kind)
-    if pt.is_dictionary(values):
-        values = values.value_type
+    values = value_type(kind)
     return bool(pt.is_date(values) or pt.is_timestamp(values))

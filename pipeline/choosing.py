@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from pipeline.binding import Fed, column_of
-from pipeline.columns import Column, expand, nesting
+from pipeline.columns import Column, expand, nesting, value_type
 from pipeline.conversions import conversion_of, is_time
 from pipeline.errors import ConfigError, ContractError, shortened
 from pipeline.input_options import InputOptions, Unit
@@ -157,9 +157,7 @@ def _natural(
 
 
 def _natural_type(column: Column, name: str, options: InputOptions, time_unit: Unit | None) -> str:
-    _, kind = nesting(column.type)
-    if pt.is_dictionary(kind):
-        kind = kind.value_type
+    kind = value_type(column.type)
     if is_time(kind) and (options.unit or time_unit) is not None:
         return "int64"
     if pt.is_decimal(kind):

@@ -102,7 +102,8 @@ class Classes:
         wide = [name for name, array in outputs.items() if _is_wide(array)]
         fit = [name for name in wide if outputs[name].shape[1] == len(self.labels)]
         fit = fit if self.labels else wide
-        if not fit and len(self.labels) == 2 and self.top_k is None:
+        # With a top_k too it is what is meant: that it has none is said next.
+        if not fit and len(self.labels) == 2 and (self.top_k is None or not wide):
             fit = [name for name, array in outputs.items() if _is_narrow(array)]
         if not fit and len(wide) == 1:
             fit = wide  # it is what is meant; that the labels do not fit is said next
@@ -200,7 +201,11 @@ def read_labels(path: str | Path) -> tuple[str, ...]:
         text = Path(path).read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise ConfigError(
-            "the file of labels cannot be read", path=str(path), received=error.strerror
+            "the file of labels cannot be read",
+            path=str(path),
+            received=error.strerror,
+            hint="give the path of a text file with a label a line; in the job file, labels may be "
+            "a list",
         ) from error
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1

@@ -91,7 +91,7 @@ def astray(schema: pa.Schema, name: str) -> str | None:
             if pt.is_struct(column.type):
                 fields = [column.type.field(i).name for i in range(column.type.num_fields)]
                 return f"column {way} with the fields {shortened(fields)}"
-            return f"column {way}: {column.type}, which has no fields to name"
+            return f"column {way}: {column.type}; a path leads through structs alone"
     return None
 
 
@@ -127,6 +127,12 @@ def nesting(kind: pa.DataType) -> tuple[tuple[int | None, ...], pa.DataType]:
             kind = kind.value_type
         else:
             return tuple(levels), kind
+
+
+def value_type(kind: pa.DataType) -> pa.DataType:
+    """The type of a column's values, out of their lists and dictionaries."""
+    _, values = nesting(kind)
+    return values.value_type if pt.is_dictionary(values) else values
 
 
 def is_permuted(kind: pa.DataType) -> bool:

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from pipeline.binding import PLAIN, Binding, Fed, Reading, check
 from pipeline.choosing import resolve
-from pipeline.columns import expand, find, matching
+from pipeline.columns import astray, expand, find, matching
 from pipeline.errors import ConfigError, ContractError, DataError, shortened
 from pipeline.records import FailedShard
 from pipeline.writer import REASON_COLUMN
@@ -51,7 +51,7 @@ def choose_columns(fed: Fed, job: Job, shards: Iterable[Shard]) -> dict[str, tup
         ContractError: No shard has the columns; the error is the first shard's.
     """
     shards = list(shards)
-    _refuse_unknown_names(job, shards)
+    refuse_unknown_names(job, shards)
     features, inputs = job.features, job.input_columns
     if job.preprocess is not None and features:  # each column is an input of the hook's
         features, inputs = (), {spec.name: (spec.name,) for spec in fed.inputs}
@@ -106,22 +106,30 @@ def _natural(name: str) -> list[tuple[int, str]]:
     ]
 
 
-def _refuse_unknown_names(job: Job, shards: Sequence[Shard]) -> None:
+def refuse_unknown_names(job: Job, shards: Sequence[Shard]) -> None:
+    """Raises ConfigError if a job names a column that no shard has."""
     named = [("--features", pattern) for pattern in job.features]
     named += [("[inputs]", p) for patterns in job.input_columns.values() for p in patterns]
     if job.keep not in {("unused",), ("all",), ("none",)}:
         named += [("--keep", pattern) for pattern in job.keep]
+    named += [("--allow-lossy", pattern) for pattern in job.allow_lossy]
     there = {name for shard in shards for name in shard.schema.names}
     schemas = list({id(shard.schema): shard.schema for shard in shards}.values())
     for option, pattern in named:
         if any(matching(pattern, schema) for schema in schemas):
             continue
         listed = set(pattern.split(",")) & there
+        end = astray(schemas[0], pattern)
         raise ConfigError(
             f"{option} names a column that no shard has",
             column=pattern,
-            expected="one of " + shortened(shards[0].schema.names),
-            hint=f"repeat {option} for each column" if listed else "check its spelling",
+            expected=None if end else "one of " + shortened(shards[0].schema.names),
+            received=end,
+            hint=f"repeat {option} for each column"
+            if listed
+            else "check its spelling; a field inside lists is to be a column of its own"
+            if end
+            else "check its spelling",
         )
 
 

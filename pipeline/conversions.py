@@ -113,6 +113,9 @@ def _is_signed(dtype: str) -> bool:
 
 def _of_time(kind: pa.DataType, dtype: str, unit: Unit) -> Conversion:
     narrow = kind.bit_width == 32
+    instant = pt.is_timestamp(kind) or (pt.is_date(kind) and unit != "days")
+    if instant and MANTISSA.get(dtype, 64) < MANTISSA["float64"]:
+        return "rounded"  # the seconds since 1970 alone have 31 bits
     if unit_of(kind) != unit:
         return "checked"
     return _of_integer(np.dtype(np.int32 if narrow else np.int64), dtype)

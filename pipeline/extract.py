@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.conversions import UNITS
+from pipeline.conversions import MANTISSA, UNITS
 from pipeline.nested import flat, lengths_of, misshapen, padded
 from pipeline.records import BadRow
 from pipeline.values import converted, shown
@@ -168,6 +168,8 @@ def _add_misfits(
     held = f"cannot be held by {spec.dtype}"
     if use.unit is not None:
         held += f" in {UNITS[use.unit]}"
+    if spec.dtype in MANTISSA and use.conversion == "checked":
+        held += f" (it would be rounded with --allow-lossy {use.column})"
     found = [shown(values, int(place)) for place in places]
     faults.add(
         rows if position is None else position[rows],

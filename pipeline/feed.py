@@ -118,6 +118,18 @@ class Feed:
 
         return [of(spec) for spec in self.inputs]
 
+    def undecodable(self, arrays: Sequence[Array]) -> str | None:
+        """The first input with an image that cannot be decoded; None if all of them can."""
+        tf = tensorflow()
+        for spec, array in zip(self.inputs, arrays, strict=True):
+            if spec.name not in self.decoders:
+                continue
+            try:
+                self.decoders[spec.name](tf.convert_to_tensor(array, dtype=spec.dtype))
+            except tf.errors.OpError:
+                return spec.name
+        return None
+
     @property
     def fed(self) -> tuple[FedInput, ...]:
         """What is recorded of `inputs`: with a hook they follow from the first shard's columns."""

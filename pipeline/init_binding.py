@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from pipeline.binding import Reading, check
-from pipeline.columns import expand, find, nesting
+from pipeline.columns import expand, find, nesting, value_type
 from pipeline.conversions import MANTISSA, conversion_of, is_bytes, is_time, unit_of
 from pipeline.errors import ConfigError, ContractError, ShardscoreError, shortened
 from pipeline.feed import feed_for
@@ -221,12 +221,6 @@ class _Binder:
                 f"shorter lists are padded with 0 to {length}, longer ones are bad rows unless "
                 'truncate = "end" or "start"',
             )
-
-
-def value_type(kind: pa.DataType) -> pa.DataType:
-    """The type of a column's values, out of their lists and dictionaries."""
-    _, values = nesting(kind)
-    return values.value_type if pt.is_dictionary(values) else values
 
 
 def _unit(kinds: Iterable[pa.DataType], dtype: str) -> str:

@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pipeline.binding import Reading
-from pipeline.contract import contracts
+from pipeline.columns import value_type
+from pipeline.contract import contracts, refuse_unknown_names
 from pipeline.conversions import MANTISSA, conversion_of, is_time
 from pipeline.discover import discover
 from pipeline.errors import ContractError, ModelError, shortened
 from pipeline.feed import options_of
-from pipeline.init_binding import ANY_LOSS, bound_inputs, value_type
+from pipeline.init_binding import ANY_LOSS, bound_inputs
 from pipeline.input_options import InputOptions
 from pipeline.model import load
 from pipeline.prepare import program_for
@@ -68,6 +69,7 @@ def draft(job: Job) -> Draft:
         raise found.failed[0].error
     model = load(job.model, job.imports, job.model_sha256, said=options_of(job, None))
     first = found.shards[0]
+    refuse_unknown_names(job, found.shards)
     try:
         inputs = bound_inputs(model.signature, job, first.schema)
     except ContractError as error:

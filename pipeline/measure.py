@@ -26,6 +26,7 @@ from pipeline.contract import contracts
 from pipeline.discover import Discovery, discover
 from pipeline.errors import DataError, ModelError, NoInputError
 from pipeline.feed import options_of
+from pipeline.halving import Search, TogetherOnlyError
 from pipeline.job import Job
 from pipeline.memory import peak_bytes, reset_peak, resident_bytes
 from pipeline.model import load
@@ -84,7 +85,8 @@ def take_sample(order: dict[str, Any]) -> dict[str, Any]:
     for shard in found.shards:
         if shard.name in bound and not taken.full:
             taken.read(shard, bound[shard.name])
-    arrays = taken.arrays()
+    arrays = _that_reach_the_model(program, taken.arrays())
+    taken.bad += taken.rows - len(arrays[0])
     write_arrays(Path(order["sample"]), {str(i): array for i, array in enumerate(arrays)})
     signature = program.model.signature
     return {
@@ -105,6 +107,33 @@ def take_sample(order: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _that_reach_the_model(program: Program, arrays: list[Array]) -> list[Array]:
+    """The rows without those that are bad ones in a run: images that cannot be decoded, say.
+
+    Raises:
+        ModelError: None of them can be made what the model takes.
+    """
+    rows = len(arrays[0])
+
+    def attempt(start: int, stop: int) -> Exception | None:
+        try:
+            program.element([array[start:stop] for array in arrays])
+        # A hook of the user's raises whatever it likes.
+        except Exception as error:
+            return error.with_traceback(None)
+        return None
+
+    if attempt(0, rows) is None:
+        return arrays
+    search = Search(rows, attempt)
+    if search.hopeless() is not None:
+        return arrays  # the probe says what is wrong
+    kept = np.ones(rows, bool)
+    with suppress(TogetherOnlyError):
+        kept[[row for row, _ in search.culprits()]] = False
+    return [array[kept] for array in arrays] if kept.any() else arrays
+
+
 def _parameters(program: Program) -> int | None:
     count = getattr(program.model.keras, "count_params", None)
     return None if count is None else int(count())
@@ -118,7 +147,7 @@ class _Taken:
     """
 
     def __init__(self, wanted: int) -> None:
-        self.bad = self.shards = self._rows = self._bytes = 0
+        self.bad = self.shards = self.rows = self._rows = self._bytes = 0
         self._wanted = wanted
         self._parts: list[tuple[Array, ...]] = []
 
@@ -153,7 +182,9 @@ class _Taken:
                 hint="`score --on-bad-row quarantine` tells what is wrong with each row",
             )
         whole = [np.concatenate(arrays) for arrays in zip(*self._parts, strict=True)]
-        return [array[: self._wanted] for array in whole]
+        arrays = [array[: self._wanted] for array in whole]
+        self.rows = len(arrays[0])
+        return arrays
 
 
 def _weight(array: Array) -> int:

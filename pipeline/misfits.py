@@ -8,8 +8,16 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.types as pt
 
-from pipeline.columns import Column, nesting
-from pipeline.conversions import MANTISSA, TYPES, is_bytes, is_text, is_time
+from pipeline.columns import Column, nesting, value_type
+from pipeline.conversions import (
+    MANTISSA,
+    TYPES,
+    UNITS,
+    is_bytes,
+    is_text,
+    is_time,
+    unit_of,
+)
 from pipeline.errors import ContractError, shortened
 from pipeline.toml_text import toml_key, toml_value
 
@@ -30,7 +38,18 @@ def wrong_type(
     time_unit: Unit | None = None,
     expected: str | None = None,
 ) -> ContractError:
-    """A column of a type that its input cannot take."""
+    """A column of a type that its input cannot take, or cannot without a word more."""
+    kind = value_type(column.type)
+    if is_time(kind) and (options.unit or time_unit) is None and spec.dtype in TYPES - {"bool"}:
+        unit = unit_of(kind)
+        return ContractError(
+            "what the times of a column are counted in is not said",
+            column=column.name,
+            expected=f"a unit for {spec}",
+            received=f"column {column.name}: {column.type}",
+            hint=f'say it: --time-unit {unit}, or unit = "{unit}" in {table_of(spec)} of the job '
+            f"file ({', '.join(UNITS)})",
+        )
     if options.image is not None:
         expected = "encoded images: binary"
     return ContractError(
@@ -38,17 +57,13 @@ def wrong_type(
         column=column.name,
         expected=expected or f"values for {spec}",
         received=f"column {column.name}: {column.type}",
-        hint=_about_type(column, spec, options, time_unit),
+        hint=_about_type(column, spec, options),
     )
 
 
-def _about_type(
-    column: Column, spec: InputSpec, options: InputOptions, time_unit: Unit | None
-) -> str:
+def _about_type(column: Column, spec: InputSpec, options: InputOptions) -> str:
     """What to do about a type, by what the type is."""
-    levels, values = nesting(column.type)
-    if pt.is_dictionary(values):
-        values = values.value_type
+    levels, values = nesting(column.type)[0], value_type(column.type)
     table = table_of(spec)
     whole = spec.dtype in TYPES and spec.dtype not in {*MANTISSA, "bool"}
     if options.image is not None:
@@ -60,10 +75,6 @@ def _about_type(
         return "structs inside lists feed no input: write their field as a column of lists"
     if spec.dtype not in {*TYPES, "string"}:
         return "no column feeds an input of this type: a preprocess hook can make it"
-    if is_time(values) and spec.dtype not in {"string", "bool"}:
-        if (options.unit or time_unit) is None:
-            return f'say what it is counted in: --time-unit s, or unit = "s" in {table}'
-        return "convert the column when the shard is written, or bind another one"
     if is_bytes(values) and spec.dtype != "string":
         return f"if the column holds encoded images, say so: image = true in {table}"
     if is_text(values) and spec.dtype != "string":
@@ -104,14 +115,20 @@ def wrong_shape(
 
 def unknown_length(column: Column, name: str, expected: str, *, inner: bool) -> ContractError:
     """Lists of any length for an input of any length."""
-    said = "shape = [N, …]" if inner else "length = N"
+    table = f"[inputs.{toml_key(name)}]"
+    hint = (
+        f"say it in the job file: shape = [N, …] in {table}, a size for each level; lists of "
+        "another length are bad rows"
+        if inner
+        else f"say it in the job file: length = N in {table}; shorter lists are padded, longer "
+        'ones are bad rows unless truncate = "end" or "start"'
+    )
     return ContractError(
         "how long the lists of a column are to be made is not said",
         column=column.name,
         expected=expected,
         received=f"column {column.name}: {column.type}",
-        hint=f"say it in the job file: {said} in [inputs.{toml_key(name)}]; "
-        'shorter lists are padded, longer ones are bad rows unless truncate = "end" or "start"',
+        hint=hint,
     )
 
 

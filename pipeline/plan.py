@@ -28,6 +28,10 @@ GROUP_SHARDS = 512
 """…and up to this many shards, whose columns wait in memory for the call to end."""
 
 
+DEAD_LETTER_MARK = "quarantine_row"
+"""The column by which a dead-letter file is known: the row's number in its shard."""
+
+
 @dataclass(frozen=True, slots=True)
 class Standing:
     """How the shards of an input stand, given an output.
@@ -79,7 +83,9 @@ def standing(
         path = f"{output}/{shard.name}"
         if note is None or note.fingerprint != fingerprint:
             raise foreign_output(path, note, fingerprint)
-        if rescore(shard, note):
+        # Dead letters of a shard have its name. They are a few of its rows, and never replace it.
+        partial = is_dead_letters(shard) and note.input.get("rows") != shard.rows
+        if rescore(shard, note) and not partial:
             pending.append(shard)
             replaced.add(shard.name)
         elif note.input == shard.identity:
@@ -108,6 +114,14 @@ def changed_input(shard: Shard, note: Provenance) -> ChangedInputError:
     """The error for a shard that is no longer what its published file was made from."""
     was, now = note.input, shard.identity
     differing = [name for name in now if was.get(name) != now[name]]
+    if is_dead_letters(shard) and was.get("rows") != shard.rows:
+        return ChangedInputError(
+            "the shard holds dead letters, and would take the place of the shard that they are of",
+            path=shard.path,
+            expected=f"the shard of {was.get('rows')} rows that was scored",
+            received=f"{shard.rows} rows, with the column {DEAD_LETTER_MARK}",
+            hint="score mended dead letters to another --output",
+        )
     return ChangedInputError(
         "the shard has changed since it was scored",
         path=shard.path,
@@ -115,6 +129,11 @@ def changed_input(shard: Shard, note: Provenance) -> ChangedInputError:
         received=", ".join(f"{name} {now[name]}" for name in differing),
         hint="restore the shard, or have it scored again with --rescore-changed",
     )
+
+
+def is_dead_letters(shard: Shard) -> bool:
+    """Whether a shard is a dead-letter file: rows that could not be scored, mended or not."""
+    return DEAD_LETTER_MARK in shard.schema.names
 
 
 def share(shards: Sequence[Shard], index: int, count: int) -> tuple[Shard, ...]:

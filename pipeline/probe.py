@@ -13,14 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.errors import ModelError, PredictFailedError, ShardscoreError
-from pipeline.halving import Search, TogetherOnlyError
+from pipeline.errors import ModelError
 from pipeline.outputs import Array, as_float64, is_float
 from pipeline.predictions import PredictionSchema, schema_of
-from pipeline.raised import out_of_memory
-from pipeline.reasons import named_reason
-from pipeline.runtime import tensorflow
-from pipeline.scorers import call_predict, call_step
+from pipeline.sample import finished, said_by_predict, that_score
+from pipeline.scorers import call_step
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,9 +27,6 @@ if TYPE_CHECKING:
     from pipeline.records import Method
 
 PROBE_ROWS = 256
-
-PATIENCE = 4
-"""Rows that are tried alone before a sample is given up on which nothing but errors was seen."""
 
 # Same rows in a batch of the same size: only the last bits may differ. Other batch sizes change
 # the order of additions, and a 16-bit model rounds each step to three decimal digits.
@@ -76,10 +70,10 @@ def probe(
         ModelError: `predict()` fails, disagrees with itself, or makes rows depend on each other;
             or the method that the user named disagrees with it.
     """
-    features, truth = _that_score(program, features)
+    features, truth = that_score(program, features)
     rows = len(features[0])
     _refuse_other_rows(program, truth, rows)
-    schema = schema_of(_finish(program, truth, rows), recorded)
+    schema = schema_of(finished(program, truth, rows), recorded)
     _refuse_dependent_rows(program, features, truth)
     complaint = _complaint(program, features, "predict_on_batch", truth)
     on = f"{rows:,} rows" if rows > 1 else "one row, too few to see whether rows affect each other"
@@ -106,60 +100,6 @@ def probe(
     )
 
 
-def _that_score(
-    program: Program, features: Sequence[Array]
-) -> tuple[Sequence[Array], dict[str, Array]]:
-    """The rows to probe with, and what `predict()` says of them.
-
-    Those that raise alone are left out, since they will be bad rows; and where memory is short,
-    fewer will do.
-
-    Raises:
-        PredictFailedError: `predict()`, or what is done to its outputs, raises all the same.
-    """
-    while True:
-        rows = len(features[0])
-        try:
-            truth = _predict(program, features)
-            if all(len(array) == rows for array in truth.values() if array.ndim):
-                _finished(program, truth, rows)
-        except PredictFailedError as error:
-            fewer = _without_culprits(program, features, error.__cause__)
-            if fewer is None:
-                raise
-        else:
-            return features, truth
-        features = fewer
-
-
-def _without_culprits(
-    program: Program, features: Sequence[Array], cause: BaseException | None
-) -> list[Array] | None:
-    """The rows that do not raise alone; None if that is no help."""
-    rows = len(features[0])
-    if cause is not None and out_of_memory(cause):
-        return [array[: rows // 2] for array in features] if rows > 1 else None
-
-    def attempt(start: int, stop: int) -> Exception | None:
-        try:
-            element = program.element([array[start:stop] for array in features])
-            program.finish(call_step(program, "predict_step", element), stop - start)
-        # A model, or code of the user's, raises whatever it likes.
-        except Exception as error:
-            return error.with_traceback(None)
-        return None
-
-    search = Search(rows, attempt)
-    if rows == 1 or attempt(0, rows) is None or search.hopeless(min(rows, PATIENCE)) is not None:
-        return None
-    kept = np.ones(rows, bool)
-    try:
-        kept[[row for row, _ in search.culprits()]] = False
-    except TogetherOnlyError:
-        return None
-    return [array[kept] for array in features] if kept.any() else None
-
-
 def _refuse_other_rows(program: Program, truth: dict[str, Array], rows: int) -> None:
     for name, array in truth.items():
         if array.ndim == 0 or len(array) != rows:
@@ -170,28 +110,6 @@ def _refuse_other_rows(program: Program, truth: dict[str, Array], rows: int) -> 
                 expected=f"shape ({rows}, …) for {rows} rows",
                 received=f"shape {array.shape}",
             )
-
-
-def _finish(program: Program, truth: dict[str, Array], rows: int) -> dict[str, Array]:
-    """What is done to the outputs, done to copies: a hook may write into what it is given."""
-    return program.finish({name: array.copy() for name, array in truth.items()}, rows)
-
-
-def _finished(program: Program, truth: dict[str, Array], rows: int) -> None:
-    """Raises PredictFailedError if what is done to the outputs raises."""
-    try:
-        _finish(program, truth, rows)
-    except ShardscoreError as error:
-        raise error.with_path(program.model.path) from error.__cause__
-    # A hook of the user's raises whatever it likes.
-    except Exception as error:
-        raise PredictFailedError(
-            "the postprocess hook fails on the outputs of the first rows",
-            path=program.model.path,
-            expected="; ".join(f"{n}: {a.dtype} {a.shape}" for n, a in truth.items()),
-            received=f"{named_reason(error)}, in {program.finish.hook}",
-            hint="it is given NumPy arrays by name, and returns arrays of as many rows",
-        ) from error
 
 
 def without_rows(
@@ -221,33 +139,6 @@ def without_rows(
     return Proof(method, schema, "no row to prove the methods on")
 
 
-def _predict(program: Program, features: Sequence[Array]) -> dict[str, Array]:
-    try:
-        element = program.element(features)
-    # A hook of the user's raises whatever it likes.
-    except Exception as error:
-        raise PredictFailedError(
-            "the first rows cannot be made what the model takes",
-            path=program.model.path,
-            expected="; ".join(str(spec) for spec in program.feed.inputs),
-            received=named_reason(error),
-            hint="look at these rows, and at the preprocess hook if there is one",
-        ) from error
-    try:
-        return call_predict(program, tensorflow().data.Dataset.from_tensors(element))
-    except ShardscoreError as error:
-        raise error.with_path(program.model.path) from error.__cause__
-    # A model, or a step of the user's, raises whatever it likes.
-    except Exception as error:
-        raise PredictFailedError(
-            "predict() fails on the first rows",
-            path=program.model.path,
-            expected="; ".join(str(spec) for spec in program.feed.inputs),
-            received=named_reason(error),
-            hint="check with `plan` which columns feed which input",
-        ) from error
-
-
 def _complaint(
     program: Program, features: Sequence[Array], method: Method, truth: dict[str, Array]
 ) -> str | None:
@@ -275,15 +166,14 @@ def _refuse_dependent_rows(
     part = rows // 2
     if part == 0:
         return
-    alone = _predict(program, [array[:part] for array in features])
+    alone = said_by_predict(program, [array[:part] for array in features])
     tolerance = _OTHER_BATCH_16_BIT if _sixteen_bit(program) else _OTHER_BATCH
     if (found := _dependent(truth, alone, part, tolerance)) is not None:
         _refuse_random(program, features, truth)
         raise _dependence(program, found, rows, part, _culprits(program))
     if program.finish.postprocess is None:
         return
-    _finished(program, alone, part)
-    truth, alone = _finish(program, truth, rows), _finish(program, alone, part)
+    truth, alone = finished(program, truth, rows), finished(program, alone, part)
     if (found := _dependent(truth, alone, part, tolerance)) is not None:
         where = f"the postprocess hook {program.finish.hook}"
         raise _dependence(program, found, rows, part, where)
@@ -321,7 +211,7 @@ def _dependence(
 
 
 def _refuse_random(program: Program, features: Sequence[Array], truth: dict[str, Array]) -> None:
-    again = _predict(program, features)
+    again = said_by_predict(program, features)
     for name, array in truth.items():
         if again[name].shape != array.shape or not _close(again[name], array, _SAME_BATCH).all():
             raise ModelError(

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from pipeline.errors import AlreadyExistsError, NotFoundError
 from pipeline.footer import Provenance, read_footer
-from pipeline.plan import changed_input, foreign_output
+from pipeline.plan import DEAD_LETTER_MARK, changed_input, foreign_output
 from pipeline.segments import GroupedFile, Saved
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pipeline.storage import ObjectInfo, Storage
 
 FOLDER = "_shardscore/quarantine"
-ROW_COLUMN = "quarantine_row"
+ROW_COLUMN = DEAD_LETTER_MARK
 COLUMN_COLUMN = "quarantine_column"
 REASON_COLUMN = "quarantine_reason"
 

@@ -28,7 +28,7 @@ from pipeline.records import BadRow, ScoredBatch
 from pipeline.runtime import tensorflow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import pyarrow as pa
 
@@ -68,11 +68,13 @@ class Policy:
         fail: Whether the first of them fails its shard.
         nonfinite_is_bad: Whether a prediction that is NaN or infinite makes its row a bad one.
         most_bad: A shard → the most bad rows that it may have; None: any number.
+        columns: Input → the columns that feed it, so that an image can be named by its column.
     """
 
     fail: bool = True
     nonfinite_is_bad: bool = False
     most_bad: Callable[[Shard], int | None] = lambda _shard: None
+    columns: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +224,8 @@ class Rescue:
         bad: dict[int, BadRow] = {}
         try:
             for i, error in looking.culprits():
-                bad[i] = BadRow(int(numbers[i]), None, row_reason(error))
+                column = self._column([array[i : i + 1] for array in batch.features])
+                bad[i] = BadRow(int(numbers[i]), column, row_reason(error))
                 if self.policy.fail:
                     raise refused(batch.shard, bad[i])
                 refuse_too_many(batch.shard, len(batch.bad) + len(bad), most)
@@ -237,6 +240,11 @@ class Rescue:
                 hint="score these rows by hand; a row's prediction must not depend on the others",
             ) from error.raised
         return bad
+
+    def _column(self, features: Sequence[Array]) -> str | None:
+        """The column at fault for a single row, where it is an image; else no column is."""
+        columns = self.policy.columns.get(self.program.feed.undecodable(features) or "", ())
+        return columns[0] if columns else None
 
     def _of_rows(self, error: Exception, batch: Batch) -> Exception:
         """The error, if rows can be at fault; otherwise it is raised, as what it is."""

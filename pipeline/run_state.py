@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from pipeline import report
 from pipeline.errors import ShardscoreError, StoppedError, printable
 from pipeline.memory import peak_bytes, resident_bytes
-from pipeline.records import FailedShard, Outcome, RowCounts, RunReport, RunState
+from pipeline.records import BadRow, FailedShard, Outcome, RowCounts, RunReport, RunState
 from pipeline.runtime import versions
 from pipeline.storage.locate import has_scheme
 
@@ -42,7 +42,7 @@ class Run:
         self._counts = RowCounts()
         self._in_flight = 0
         self._resumed = 0
-        self._claimed = False
+        self._claimed = self._warned = False
         self._idle = surveyed.idle
         started = datetime.now(UTC)
         self._report = RunReport(
@@ -126,6 +126,27 @@ class Run:
             level="debug",
             shard=shard.name,
             rows=rows,
+        )
+
+    def bad_rows(self, shard: Shard, counts: RowCounts, first: BadRow | None) -> None:
+        """A shard was published; that most of its rows are bad ones is worth a word, once a run.
+
+        Args:
+            shard: The shard.
+            counts: Where its rows went.
+            first: The first bad row that this run found in it.
+        """
+        if self._warned or first is None or 2 * counts.bad <= counts.rows_in:
+            return
+        self._warned = True
+        self.observer.event(
+            "many_bad_rows",
+            f"{counts.bad:,} of the {counts.rows_in:,} rows of {printable(shard.name)} are bad "
+            f"ones; row {first.row:,}: {printable(first.reason)}",
+            level="warning",
+            shard=shard.name,
+            row=first.row,
+            reason=first.reason,
         )
 
     def memory_short(self, rows: int, fitting: int) -> None:

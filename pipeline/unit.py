@@ -68,6 +68,7 @@ class UnitRunner:
             fail=identity.on_bad_row == "fail",
             nonfinite_is_bad=identity.nonfinite == "bad",
             most_bad=self._most_bad,
+            columns=identity.binding,
         )
 
     def _most_bad(self, shard: Shard) -> int | None:
@@ -126,6 +127,7 @@ class UnitRunner:
                         yield FailedShard(shard.name, shard.path, too_many)
                         continue
                     status, counts = writer.commit()
+                self._run.bad_rows(shard, counts, writer.first_bad)
                 spent = time.monotonic() - begun
                 begun += spent
                 yield Outcome(shard.name, status, counts, method, spent)
@@ -165,6 +167,7 @@ class UnitRunner:
         ):
             self._write_big(scored, left, writer, shard)
             status, counts = writer.commit()
+        self._run.bad_rows(shard, counts, writer.first_bad)
         spent = time.monotonic() - begun
         yield Outcome(shard.name, status, counts, method, spent, target.resumed.rows)
 

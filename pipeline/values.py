@@ -71,6 +71,8 @@ def _numbers(raw: Array, dtype: str, conversion: Conversion) -> tuple[Array, Mas
 
 
 def _misfits(raw: Array, array: Array, dtype: str, conversion: Conversion) -> Mask | None:
+    if raw.dtype.kind in "iu" and _all_held(raw, dtype):
+        return None
     if conversion == "rounded":
         wrong = ~np.isfinite(array.astype(np.float64)) & np.isfinite(raw.astype(np.float64))
     elif dtype in MANTISSA:
@@ -80,6 +82,18 @@ def _misfits(raw: Array, array: Array, dtype: str, conversion: Conversion) -> Ma
         wrong = array.astype(raw.dtype) != raw
         wrong |= (raw < 0) != (array < 0)
     return wrong if wrong.any() else None
+
+
+def _all_held(raw: Array, dtype: str) -> bool:
+    """Whether integers are all where the input holds each: so it is with most, and soon seen."""
+    if raw.size == 0:
+        return True
+    if dtype in MANTISSA:
+        low, high = -(2 ** MANTISSA[dtype]), 2 ** MANTISSA[dtype]
+    else:
+        limits = np.iinfo(dtype)
+        low, high = int(limits.min), int(limits.max)
+    return bool(low <= int(raw.min()) and int(raw.max()) <= high)
 
 
 def _times(

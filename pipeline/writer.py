@@ -38,7 +38,7 @@ from pipeline.errors import (
 from pipeline.footer import Provenance, parquet_errors, read_footer
 from pipeline.plan import changed_input, foreign_output
 from pipeline.quarantine import DeadLetters
-from pipeline.records import RowCounts, ScoredBatch, Shard, ShardStatus
+from pipeline.records import BadRow, RowCounts, ScoredBatch, Shard, ShardStatus
 from pipeline.segments import GroupedFile, Saved
 from pipeline.storage.local import translated
 
@@ -115,6 +115,7 @@ class ShardWriter:
         self._null_score = target.identity.on_bad_row == "null"
         resumed = target.resumed
         self._counts = resumed.counts
+        self.first_bad: BadRow | None = None
         self._saved = resumed.rows
         self._sound = True
         self._file = GroupedFile(
@@ -150,6 +151,8 @@ class ShardWriter:
 
     def _write(self, scored: ScoredBatch) -> None:
         batch = scored.batch
+        if batch.bad and self.first_bad is None:
+            self.first_bad = batch.bad[0]
         if batch.start != self._counts.rows_in:
             raise ScoringError(
                 "a batch is out of its place",

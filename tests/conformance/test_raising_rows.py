@@ -10,9 +10,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import tensorflow as tf
 
 from pipeline import scorers
-from pipeline.errors import BadRowError, ScoringError, TooManyBadRowsError
+from pipeline.errors import (
+    BadRowError,
+    PredictFailedError,
+    ScoringError,
+    TooManyBadRowsError,
+)
 from pipeline.progress import Silent
 from pipeline.stop import Stop
 from tests.conformance.raising import (
@@ -259,6 +265,35 @@ def test_a_run_that_is_ended_again_and_again_leaves_the_bytes_of_one_that_was_no
     assert all(once[name] == ended[name] for name in parquet)
 
 
+@pytest.mark.parametrize("small", [0, 1_000], ids=["streamed", "grouped"])
+def test_an_image_that_cannot_be_decoded_is_named_by_its_column(small: int, tmp_path: Path) -> None:
+    left, right = (keras.Input((2, 2, 1), name=name) for name in ("left", "right"))
+    flat = keras.layers.Flatten()(keras.layers.Concatenate()([left, right]))
+    keras.Model({"left": left, "right": right}, flat).save(tmp_path / "model.keras")
+    image = bytes(tf.io.encode_png(np.full((2, 2, 1), 7, "uint8")).numpy())
+    images = {name: [image] * 50 for name in ("l", "r")}
+    images["r"][11] = images["r"][12] = images["l"][40] = b"no image"
+    (tmp_path / "in").mkdir()
+    pq.write_table(pa.table({"id": range(50), **images}), tmp_path / "in" / "a.parquet")
+    report = run(
+        tmp_path / "model.keras",
+        tmp_path,
+        features=(),
+        inputs={
+            "left": {"columns": ["l"], "image": True},
+            "right": {"columns": ["r"], "image": True},
+        },
+        batch_size=8,
+        small_shard_rows=small,
+    )
+    assert report.state == "finished", report.failed
+    dead = letters(tmp_path)
+    assert dead["quarantine_row"].to_pylist() == [11, 12, 40]
+    assert dead["quarantine_column"].to_pylist() == ["r", "r", "l"]
+    assert all("Unknown image file format" in r for r in dead["quarantine_reason"].to_pylist())
+    assert predictions(published(tmp_path)).tolist() == [[7.0] * 8] * 47
+
+
 # Hooks
 
 
@@ -325,6 +360,20 @@ def test_a_postprocess_hook_that_raises_on_some_rows_costs_those_rows(
     dead = letters(tmp_path)
     assert dead["quarantine_row"].to_pylist() == np.flatnonzero(sure).tolist()
     assert set(dead["quarantine_reason"].to_pylist()) == {"KeyError: 'too sure'"}
+
+
+def test_a_postprocess_hook_that_always_raises_is_refused_before_a_row_is_scored(
+    tmp_path: Path,
+) -> None:
+    hook = tmp_path / "broken_hook.py"
+    hook.write_text("def told(outputs):\n    return {'y': outputs['no such output']}\n")
+    write(tmp_path / "in" / "a.parquet", features(100))
+    with pytest.raises(PredictFailedError) as raised:
+        run(saved(tmp_path), tmp_path, postprocess=f"{hook}:told")
+    assert raised.value.message == "the postprocess hook fails on the outputs of the first rows"
+    assert raised.value.received == f"KeyError: 'no such output', in {hook}:told"
+    assert raised.value.expected == "prediction: float32 (100, 3)"
+    assert not (tmp_path / "out").exists()
 
 
 # Predictions that are no number

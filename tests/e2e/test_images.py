@@ -159,6 +159,8 @@ def test_an_image_that_cannot_be_decoded_fails_its_shard_by_its_row(
     assert not (tmp_path / "out" / "a.parquet").exists()
     assert re.search(r"row: +0\n", done.err)
     assert "Unknown image file format" in done.err
+    assert "row:      0" in done.err
+    assert "column:   image" in done.err
 
 
 @pytest.mark.parametrize("small_shard_rows", [0, 1000], ids=["streamed", "one predict call"])

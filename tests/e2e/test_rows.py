@@ -154,3 +154,40 @@ def test_long_texts_end_a_row_group_early(score: Any, tmp_path: Path) -> None:
     assert len(groups) > 1
     assert all(rows % 100 == 0 for rows in groups[:-1])
     assert pq.read_table(tmp_path / "out" / "1.parquet")["text"].to_pylist() == texts
+
+
+INFINITE = pa.array([0.0, float("inf"), 2.0, float("nan"), *map(float, range(4, 10))], pa.float32())
+
+
+def test_predictions_that_are_no_number_are_told_and_set_aside_only_if_asked_for(
+    score: Any, cli: Any, lake: Path, tmp_path: Path
+) -> None:
+    shard(lake / "2.parquet", a=INFINITE)
+    done = score()
+    assert done.code == 0, done.err
+    assert "not finite: 2 of the scored have a NaN or infinite prediction" in done.out
+    assert "2 rows with a NaN or infinite prediction" in cli("status", tmp_path / "out").out
+    assert cli("verify", tmp_path / "out").code == 0
+    other = tmp_path / "other"
+    done = score("--nonfinite", "bad", "--on-bad-row", "quarantine", output=other)
+    assert done.code == 0, done.err
+    assert "not finite" not in done.out
+    dead = pq.read_table(other / "_shardscore" / "quarantine" / "2.parquet")
+    assert dead["quarantine_reason"].to_pylist() == [
+        "infinite prediction 'prediction'",
+        "NaN in the prediction 'prediction'",
+    ]
+    assert cli("verify", other).code == 0
+
+
+@pytest.mark.parametrize(("limit", "code"), [("1", 65), ("19%", 65), ("20%", 0), ("2", 0)])
+def test_too_many_bad_rows_are_65(
+    limit: str, code: int, score: Any, lake: Path, tmp_path: Path
+) -> None:
+    shard(lake / "2.parquet", a=HOLES)
+    done = score("--on-bad-row", "quarantine", "--max-bad-rows", limit)
+    assert done.code == code, done.err
+    assert ("too many bad rows" in done.err) == (code == 65)
+    left = ["1.parquet", "3.parquet"] if code else ["1.parquet", "2.parquet", "3.parquet"]
+    assert published(tmp_path) == left
+    assert (tmp_path / "out" / "_SUCCESS").exists() == (code == 0)

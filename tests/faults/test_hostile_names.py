@@ -28,7 +28,9 @@ from tests.faults.lake import GROUP_ROWS, contents
 
 Cli = Callable[..., Finished]
 
-TABLE = pa.table({"a": pa.array([1.0, None, 3.0], pa.float32()), "b": pa.array([1.0] * 3)})
+TABLE = pa.table(
+    {"a": pa.array([1.0, None, 3.0], pa.float32()), "b": pa.array([1.0] * 3, pa.float32())}
+)
 DRIVING = "\x1b]0;owned\x07\x1b[2J\nerror: all is well\t\r\u202e"
 """A title for the terminal, a cleared screen, a line that looks like ours, text that runs back."""
 

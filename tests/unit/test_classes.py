@@ -226,7 +226,7 @@ def test_the_one_output_that_fits_is_meant(
             None,
             "3 labels, top_k = None",
         ),
-        (Classes(("n", "y"), top_k=1), {"a": NARROW}, "no output", None, "a: float64 (rows, 1)"),
+        (Classes(("n", "y"), top_k=1), {"a": NARROW}, "one score a row", None, None),
         (Classes(("n", "y")), {"a": NARROW, "b": NARROW}, "several outputs", None, None),
         (Classes(ABC), {"a": WIDE, "a_label": NARROW}, "of the name", None, None),
     ],

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -213,3 +215,20 @@ def test_a_file_of_another_job_is_never_to_be_replaced() -> None:
     notes = {"a.parquet": note_of(shard(), fingerprint="e" * 64)}
     with pytest.raises(OutputMismatchError):
         standing([shard(size=2)], notes, FINGERPRINT, "/out", rescore=lambda *_: True)
+
+
+def test_dead_letters_never_take_the_place_of_the_shard_that_they_are_of() -> None:
+    letters = pa.schema([("x", pa.float32()), ("quarantine_row", pa.int64())])
+    whole = shard("a.parquet", 100)
+    few = replace(whole, rows=3, size=9, schema=letters)
+    note = note_of(whole)
+    at = standing([few], {"a.parquet": note}, FINGERPRINT, "out", rescore=lambda *_: True)
+    assert not at.pending
+    (failed,) = at.changed
+    assert "dead letters" in failed.error.message
+    assert "another --output" in (failed.error.hint or "")
+    # Mended once more, they are what they were: all of the rows that were scored from such a file.
+    again = replace(few, size=10)
+    note = note_of(few)
+    at = standing([again], {"a.parquet": note}, FINGERPRINT, "out", rescore=lambda *_: True)
+    assert at.pending == (again,)
