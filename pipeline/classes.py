@@ -64,8 +64,8 @@ class Classes:
             outputs: Name → array, (rows, …).
 
         Returns:
-            Name → array. Labels are objects, `str`; classes are int64; the top ones are (rows,
-            top_k), the likeliest first.
+            Name → array. Labels are objects, `str`, or None where the score is NaN; classes are
+            int64; the top ones are (rows, top_k), the likeliest first.
 
         Raises:
             ModelError: No output fits, or several do; the labels are not as many as the classes;
@@ -78,14 +78,15 @@ class Classes:
         words = "labels" if self.labels else "classes"
         added: dict[str, Array] = {}
         if scores.ndim == 1 or scores.shape[1] == 1:
-            yes = as_float64(scores).reshape(len(scores)) >= _HALF
-            added[f"{name}_{word}"] = self._named(yes.astype(np.int64))
+            flat = as_float64(scores).reshape(len(scores))
+            added[f"{name}_{word}"] = self._named((flat >= _HALF).astype(np.int64), flat)
         else:
             best = likeliest(scores, self.top_k or 1)
-            added[f"{name}_{word}"] = self._named(best[:, 0])
+            top = np.take_along_axis(scores, best, axis=1)
+            added[f"{name}_{word}"] = self._named(best[:, 0], top[:, 0])
             if self.top_k is not None:
-                added[f"{name}_top_{words}"] = self._named(best)
-                added[f"{name}_top_scores"] = np.take_along_axis(scores, best, axis=1)
+                added[f"{name}_top_{words}"] = self._named(best, top)
+                added[f"{name}_top_scores"] = top
         for taken in added.keys() & outputs.keys():
             raise ModelError(
                 "the model has an output of the name that a column of classes would have",
@@ -94,8 +95,13 @@ class Classes:
             )
         return {**outputs, **added}
 
-    def _named(self, classes: Array) -> Array:
-        return self._names[classes] if self.labels else classes
+    def _named(self, classes: Array, scores: Array) -> Array:
+        """The labels of classes, which have these scores: none of what is no number."""
+        if not self.labels:
+            return classes
+        named: Array = self._names[classes]
+        named[np.isnan(as_float64(scores))] = None
+        return named
 
     def _found(self, outputs: Mapping[str, Array]) -> str:
         """The only output that can hold the scores of these classes."""

@@ -17,6 +17,7 @@ import pytest
 from jobs import cli
 from jobs.exit_codes import ExitCode
 from pipeline.binding import check
+from pipeline.classes import Classes
 from pipeline.errors import ContractError, ModelError
 from pipeline.extract import extract
 from pipeline.load import load_predictions
@@ -339,3 +340,13 @@ def test_two_columns_of_one_name_that_travel_along_break_the_contract(
     if policy != "quarantine":
         report = run(plain, tmp_path, on_bad_row=policy, keep=("none",))
         assert report.state == "finished", report.failed
+
+
+def test_a_score_that_is_no_number_has_no_label() -> None:
+    nan = np.nan
+    wide = np.array([[0.1, 0.9], [nan, nan], [nan, 0.2]], np.float32)
+    found = Classes(("no", "yes"), top_k=2).columns({"p": wide})
+    assert found["p_label"].tolist() == ["yes", None, "yes"]
+    assert found["p_top_labels"].tolist() == [["yes", "no"], [None, None], ["yes", None]]
+    narrow = np.array([[0.1], [0.9], [nan]], np.float16)
+    assert Classes(("no", "yes")).columns({"p": narrow})["p_label"].tolist() == ["no", "yes", None]

@@ -155,8 +155,12 @@ def test_the_likeliest_are_those_of_a_naive_computation(data: st.DataObject) -> 
     assert np.array_equal(found[finite, 0], scores[finite].argmax(axis=1))
     labels = tuple(f"class {i}" for i in range(width))
     columns = Classes(labels, top_k=count).columns({"p": scores})
-    assert columns["p_top_labels"].tolist() == [[labels[i] for i in row] for row in found]
-    assert columns["p_label"].tolist() == [labels[row[0]] for row in found]
+    named = [
+        [None if np.isnan(row[i]) else labels[i] for i in best]
+        for row, best in zip(scores, found, strict=True)
+    ]
+    assert columns["p_top_labels"].tolist() == named
+    assert columns["p_label"].tolist() == [best[0] for best in named]
 
 
 @given(hnp.arrays(np.float32, (6, 4), elements=FEW), st.integers(0, 6))
