@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 OUT    ?= out
 
 .DEFAULT_GOAL := help
-.PHONY: help setup score score-digits test test-quick test-faults bench-checkpoints check lock sample-data clean
+.PHONY: help setup score score-digits test test-quick test-long test-faults bench-checkpoints check lock sample-data clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "; print "make TARGET, where TARGET is one of\n"} \
@@ -32,11 +32,14 @@ score-digits: $(READY) ## Score PNG images of digits into out/digit_images, and 
 	$(BIN)/shardscore score --config sample_data/digit_images.toml --output $(OUT)/digit_images
 	$(BIN)/python sample_data/accuracy.py $(OUT)/digit_images
 
-test: $(READY) ## Run the tests, but for the long sweeps over faults
-	$(BIN)/python -m pytest -m 'not faults'
+test: $(READY) ## Run the tests, but for the long ones and the sweeps over faults
+	$(BIN)/python -m pytest -m 'not faults and not long'
 
 test-quick: $(READY) ## Run the tests that take less than ten seconds each
-	$(BIN)/python -m pytest -m 'not slow and not faults'
+	$(BIN)/python -m pytest -m 'not slow and not long and not faults'
+
+test-long: $(READY) ## Run the long tests: compare, memory, the README's commands (three minutes)
+	$(BIN)/python -m pytest -m long
 
 test-faults: $(READY) ## Sweep over faults: kills, full disks, system calls (needs root and strace)
 	$(BIN)/python -m pytest -m faults -rA

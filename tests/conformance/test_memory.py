@@ -14,6 +14,8 @@ from tests.conftest import run_command
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.long
+
 COLUMNS = [f"f{i}" for i in range(32)]
 GROUP = 125_000
 
@@ -62,13 +64,11 @@ def above_the_model(rows: int, model: Path, folder: Path, *options: object) -> i
     return int(document["memory"]["peak_bytes"] - document["memory"]["after_load_bytes"])
 
 
-@pytest.mark.slow
 def test_a_shard_of_four_million_rows_takes_less_than_100_megabytes(
     model: Path, tmp_path: Path
 ) -> None:
     assert above_the_model(4_000_000, model, tmp_path) < 100e6
 
 
-@pytest.mark.slow
 def test_predict_on_a_big_shard_is_called_in_bounded_pieces(model: Path, tmp_path: Path) -> None:
     assert above_the_model(1_000_000, model, tmp_path, "--method", "predict") < 100e6

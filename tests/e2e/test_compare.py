@@ -19,10 +19,11 @@ from pipeline.recommend import Measured, recommend
 from tests.conftest import SAMPLE, command, environment, run_command
 from tests.e2e.lake import shard
 
+pytestmark = pytest.mark.long
+
 DIGITS = SAMPLE / "digits.toml"
 
 
-@pytest.mark.slow
 def test_the_recommendation_on_the_flights_is_right_by_its_own_table(tmp_path: Path) -> None:
     job = tmp_path / "job.toml"
     job.write_text('# mine\nmodel = "m"   # the model\nbatch_size = "auto" # decided\n')
@@ -59,7 +60,6 @@ def test_the_recommendation_on_the_flights_is_right_by_its_own_table(tmp_path: P
     assert "20 of 20" in done.err
 
 
-@pytest.mark.slow
 def test_a_method_that_is_wrong_is_flagged_and_never_recommended(cli: Any, tmp_path: Path) -> None:
     job = tmp_path / "new.toml"
     options = ("--config", DIGITS, "--batch-sizes", "256,64", "--seconds", 0.1, "-q")
@@ -104,7 +104,6 @@ def killer(tmp_path: Path) -> Path:
     return tmp_path / "k.keras"
 
 
-@pytest.mark.slow
 def test_a_process_that_is_killed_is_a_line_and_the_rest_goes_on(
     cli: Any, killer: Path, tmp_path: Path
 ) -> None:
@@ -165,7 +164,6 @@ def test_what_is_wrong_is_said_before_anything_is_measured(
     assert time.monotonic() - begun < 3
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
 def test_a_signal_ends_all_processes_and_leaves_no_file(
     number: int, code: int, tmp_path: Path

@@ -62,6 +62,7 @@ def buckets(folder: Path, s3_server: SeaweedServer) -> dict[str, str]:
     return s3_server.environment
 
 
+@pytest.mark.long
 def test_each_command_of_the_readme_runs(folder: Path, buckets: dict[str, str]) -> None:
     assert len(commands()) == 9
     for arguments in commands():

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from tests.conftest import Finished
 
+pytestmark = pytest.mark.faults
+
 FLIGHTS = SAMPLE / "flights"
 SHARDS = 11
 # Two big shards and nine small ones; small batches make the run long enough to be met in its
@@ -58,7 +60,6 @@ def resume(output: Path) -> Finished:
     return run_command(*JOB, "--output", output, "--json")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("published", "later"), [(0, 0.2), (1, 0.3), (2, 0.05), (6, 0.01)])
 def test_a_killed_run_resumes_to_the_same_bytes(
     published: int, later: float, tmp_path: Path, undisturbed: dict[str, bytes]
@@ -88,7 +89,6 @@ def test_a_killed_run_resumes_to_the_same_bytes(
     assert list((output / "_shardscore" / "staging").iterdir()) == []
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("signum", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)], ids=["SIGTERM", "SIGINT"]
 )
@@ -110,7 +110,6 @@ def test_a_signal_stops_the_run_with_its_code_and_the_next_run_goes_on(
     assert files_below(output) == undisturbed
 
 
-@pytest.mark.slow
 def test_two_runs_at_once_publish_one_set_of_files_and_both_end_well(
     tmp_path: Path, undisturbed: dict[str, bytes]
 ) -> None:
