@@ -10,24 +10,20 @@ import gc
 import json
 import os
 import sys
-import traceback
-from datetime import UTC, datetime
-from itertools import pairwise
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
 from jobs import beforehand
 from jobs import options as opt
+from jobs.complaints import show, show_bug, show_usage, wanted_format
 from jobs.exit_codes import ExitCode, of_error, of_report
 from jobs.given import given, heed_signals
 from pipeline.errors import (
     ModelError,
     NoInputError,
     ShardscoreError,
-    StoppedError,
     UsageError,
-    on_lines,
 )
 
 _EPILOG = (
@@ -108,7 +104,7 @@ def score(
     elif not quiet:
         print(tables.summary_text(report))
     if report.error is not None:
-        _show(report.error, log_format)
+        show(report.error, log_format)
     raise typer.Exit(of_report(report))
 
 
@@ -160,7 +156,7 @@ def plan(
     document, failed = preview.plan(job, with_model=with_model)
     print(json.dumps(document, indent=1) if as_json else tables.plan_text(document))
     for broken in failed:
-        _show(broken.error.with_path(broken.path), log_format)
+        show(broken.error.with_path(broken.path), log_format)
     raise typer.Exit(ExitCode.DATA if failed else ExitCode.OK)
 
 
@@ -248,12 +244,12 @@ def _shardscore(
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Runs the command line and ends the process with its exit code."""
     argv = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
-    log_format = _wanted_format(argv)
+    log_format = wanted_format(argv)
     try:
         code = app(argv, prog_name="shardscore", standalone_mode=False)
     except typer.TyperException as error:  # a flag or a value that Typer refuses
         code = ExitCode.USAGE
-        _show_usage(error, log_format)
+        show_usage(error, log_format)
     except typer.Abort:
         code = ExitCode.INTERRUPTED
     except BrokenPipeError:
@@ -262,7 +258,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         code = ExitCode.STORAGE
     except ShardscoreError as error:
         code = of_error(error)
-        _show(error, log_format)
+        show(error, log_format)
     except SystemExit as error:  # none of ours: code of the user's must not say that all is done
         left = ModelError(
             "code of the model's, or of a module that the job names, ends the process",
@@ -270,10 +266,10 @@ def main(arguments: list[str] | None = None) -> NoReturn:
             hint="raise an error instead of calling sys.exit()",
         )
         code = of_error(left)
-        _show(left, log_format)
+        show(left, log_format)
     except Exception as error:
         code = ExitCode.BUG
-        _show_bug(error, log_format)
+        show_bug(error, log_format)
     sys.exit(int(code or 0))
 
 
@@ -287,64 +283,6 @@ def run() -> NoReturn:
         main()
     finally:
         gc.freeze()
-
-
-def _wanted_format(argv: list[str]) -> str:
-    """`--log-format`, as far as it can be told before the command line is parsed."""
-    if "--log-format=json" in argv:
-        return "json"
-    for flag, value in pairwise(argv):
-        if flag == "--log-format":
-            return value
-    return os.environ.get("SHARDSCORE_LOG_FORMAT", "auto")
-
-
-def _show(error: ShardscoreError, log_format: str) -> None:
-    if log_format == "json":
-        _json_line(of_error(error), error.message, type(error).__name__, error.facts)
-    else:
-        word = "stopped" if isinstance(error, StoppedError) else "error"
-        print(f"{word}: {error}", file=sys.stderr)
-
-
-def _show_usage(error: typer.TyperException, log_format: str) -> None:
-    if log_format == "json":
-        _json_line(ExitCode.USAGE, error.format_message(), "UsageError", {})
-    else:
-        context = getattr(error, "ctx", None)
-        told = context.command_path if context else "shardscore"
-        message = on_lines(error.format_message().replace("Value error, ", ""))
-        print(f"error: {message}\n  to do:    see {told} --help", file=sys.stderr)
-
-
-def _show_bug(error: Exception, log_format: str) -> None:
-    if log_format == "json":
-        _json_line(
-            ExitCode.BUG,
-            f"{type(error).__name__}: {error}",
-            "Bug",
-            {"traceback": traceback.format_exc()},
-        )
-        return
-    print(on_lines(traceback.format_exc()), end="", file=sys.stderr)
-    print(
-        "error: this is a bug of shardscore; nothing half-done was published\n"
-        "  to do:    report it with the lines above; running again is safe",
-        file=sys.stderr,
-    )
-
-
-def _json_line(code: ExitCode, message: str, kind: str, facts: dict[str, Any]) -> None:
-    record = {
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "level": "error",
-        "event": "error",
-        "exit_code": int(code),
-        "kind": kind,
-        "message": message,
-        **facts,
-    }
-    print(json.dumps(record), file=sys.stderr)
 
 
 if __name__ == "__main__":

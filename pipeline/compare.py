@@ -107,7 +107,7 @@ def _compared(
     observer: Observer,
 ) -> dict[str, Any]:
     observer.event("loading", "loading TensorFlow and the model")
-    sample = fresh.run("pipeline.measure:take_sample", order)
+    sample = fresh.run("pipeline.compare_sample:take_sample", order)
     if isinstance(sample, Died):
         raise ModelError(
             "the process that loads the model and reads a sample of the rows ended",

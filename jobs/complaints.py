@@ -1,0 +1,81 @@
+"""Errors as people and machines are told of them, on standard error: as text, or as a JSON line.
+
+What their exit codes are is `exit_codes`' affair.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from datetime import UTC, datetime
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from jobs.exit_codes import ExitCode, of_error
+from pipeline.errors import ShardscoreError, StoppedError, on_lines
+
+if TYPE_CHECKING:
+    import typer
+
+
+def wanted_format(argv: list[str]) -> str:
+    """`--log-format`, as far as it can be told before the command line is parsed."""
+    if "--log-format=json" in argv:
+        return "json"
+    for flag, value in pairwise(argv):
+        if flag == "--log-format":
+            return value
+    return os.environ.get("SHARDSCORE_LOG_FORMAT", "auto")
+
+
+def show(error: ShardscoreError, log_format: str) -> None:
+    """Tells of an error of ours, or of a stop."""
+    if log_format == "json":
+        _json_line(of_error(error), error.message, type(error).__name__, error.facts)
+    else:
+        word = "stopped" if isinstance(error, StoppedError) else "error"
+        print(f"{word}: {error}", file=sys.stderr)
+
+
+def show_usage(error: typer.TyperException, log_format: str) -> None:
+    """Tells of a flag or a value that Typer refuses."""
+    if log_format == "json":
+        _json_line(ExitCode.USAGE, error.format_message(), "UsageError", {})
+    else:
+        context = getattr(error, "ctx", None)
+        told = context.command_path if context else "shardscore"
+        message = on_lines(error.format_message().replace("Value error, ", ""))
+        print(f"error: {message}\n  to do:    see {told} --help", file=sys.stderr)
+
+
+def show_bug(error: Exception, log_format: str) -> None:
+    """Tells of what nobody expected, with its traceback."""
+    if log_format == "json":
+        _json_line(
+            ExitCode.BUG,
+            f"{type(error).__name__}: {error}",
+            "Bug",
+            {"traceback": traceback.format_exc()},
+        )
+        return
+    print(on_lines(traceback.format_exc()), end="", file=sys.stderr)
+    print(
+        "error: this is a bug of shardscore; nothing half-done was published\n"
+        "  to do:    report it with the lines above; running again is safe",
+        file=sys.stderr,
+    )
+
+
+def _json_line(code: ExitCode, message: str, kind: str, facts: dict[str, Any]) -> None:
+    record = {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "level": "error",
+        "event": "error",
+        "exit_code": int(code),
+        "kind": kind,
+        "message": message,
+        **facts,
+    }
+    print(json.dumps(record), file=sys.stderr)
