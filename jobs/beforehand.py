@@ -64,10 +64,10 @@ def compare(
     quiet: opt.Quiet = False,
     as_json: opt.AsJson = False,
 ) -> None:
-    """Measure Keras' prediction methods side by side, on your model and rows, and say which to use.
+    """Measure the prediction methods, and say which to use.
 
-    Each method at each batch size runs in a process of its own: rows a second, memory, and whether
-    it gives what predict() gives. Takes about a minute.
+    On your model and your rows. Each method at each batch size runs in a process of its own: rows
+    a second, memory, and whether it gives what predict() gives. Takes about a minute.
     """
     from jobs.settings import job_from
     from pipeline.compare import SIZES
@@ -161,9 +161,10 @@ def init(
     follow_links: opt.FollowLinks = None,
     force: Force = False,
 ) -> None:
-    """Write a commented job file from a model and a data set, for `score --config`.
+    """Write a commented job file for a model and its data.
 
-    No row is read. The columns are bound as `score` would bind them.
+    `score --config` accepts it as it stands. No row is read. The columns are bound as `score`
+    would bind them.
     """
     from jobs.settings import job_from
     from pipeline.init_job import draft
