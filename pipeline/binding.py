@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from pipeline.columns import Column, astray, find, is_permuted, nesting, value_type
-from pipeline.conversions import UNITS, Conversion, conversion_of, is_time
+from pipeline.conversions import UNITS, Conversion, conversion_of, is_own_type, is_time
 from pipeline.errors import ContractError, shortened
 from pipeline.input_options import InputOptions, Unit
 from pipeline.misfits import (
@@ -97,9 +97,19 @@ class InputBinding:
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """All inputs of a model, bound to the columns of one schema."""
+    """All inputs of a model, bound to the columns of one schema.
+
+    Attributes:
+        inputs: The inputs.
+        plain: Whether each of their columns is a scalar of its input's own type.
+    """
 
     inputs: tuple[InputBinding, ...]
+    plain: bool = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        plain = all(_is_plain(use, bound.spec) for bound in self.inputs for use in bound.uses)
+        object.__setattr__(self, "plain", plain)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -111,6 +121,10 @@ class Binding:
         """The columns of which the model reads all, not only a field."""
         uses = [use for bound in self.inputs for use in bound.uses]
         return frozenset(use.path[0] for use in uses if len(use.path) == 1)
+
+
+def _is_plain(use: ColumnUse, spec: InputSpec) -> bool:
+    return len(use.path) == 1 and use.dims is None and is_own_type(use.type, spec.dtype)
 
 
 @dataclass(frozen=True, slots=True)

@@ -153,6 +153,13 @@ def is_bytes(kind: pa.DataType) -> bool:
     )
 
 
+def is_own_type(kind: pa.DataType, dtype: str) -> bool:
+    """Whether values of an Arrow type are, in memory, values of an input's type."""
+    if not (pt.is_floating(kind) or pt.is_integer(kind)):
+        return False
+    return bool(np.dtype(kind.to_pandas_dtype()).name == dtype)
+
+
 def numpy_type(dtype: str) -> np.dtype[Any]:
     """numpy's type of an input; bfloat16 is one of TensorFlow's own."""
     if dtype == "bfloat16":

@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
+_BLOCK_BYTES = 1 << 18
+"""Of columns that are put side by side at a time: half of that misses by calls, twice by cache."""
+
+_ALIGNMENT = 64  # EIGEN_MAX_ALIGN_BYTES
+
 
 def extract(
     binding: Binding, batch: pa.RecordBatch, start: int
@@ -41,6 +46,8 @@ def extract(
         One array per input, of the good rows only: (good, …); which rows are good, (rows,),
         or None for all of them; and the bad rows in order.
     """
+    if binding.plain and (found := _as_they_are(binding, batch)) is not None:
+        return found, None, ()
     faults = _Faults(batch.num_rows, start)
     for bound in binding.inputs:
         for use in bound.uses:
@@ -59,6 +66,21 @@ def extract(
         kept = good if present is None else good[present]
         arrays = [array[kept] for array in arrays]
     return tuple(arrays), good, faults.rows()
+
+
+def _as_they_are(binding: Binding, batch: pa.RecordBatch) -> tuple[Array, ...] | None:
+    """The arrays of columns that hold the inputs' own types, None if a value of them is null.
+
+    What most tables are, and a tenth of the work: no column is looked at twice.
+    """
+    columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+    arrays = []
+    for bound in binding.inputs:
+        parts = [columns[use.path[0]] for use in bound.uses]
+        if any(part.null_count for part in parts):
+            return None
+        arrays.append(_assembled([p.to_numpy() for p in parts], bound.spec, batch.num_rows))
+    return tuple(arrays)
 
 
 class _Faults:
@@ -182,8 +204,22 @@ def _assembled(parts: Sequence[Array], spec: InputSpec, rows: int) -> Array:
     shape = (rows, *(d or 1 for d in spec.shape))
     if len(parts) == 1:
         return parts[0].reshape(shape)
-    # (rows, k): columns side by side, in the order in which the job names them.
-    out = np.empty((rows, len(parts)), parts[0].dtype)
-    for i, part in enumerate(parts):
-        out[:, i] = part
+    # (rows, k): columns side by side, in the order in which the job names them. Block by block,
+    # so that a block stays in the cache until its last column is in its place.
+    out = _aligned((rows, len(parts)), parts[0].dtype)
+    block = max(1, _BLOCK_BYTES // (len(parts) * out.itemsize))
+    for first in range(0, rows, block):
+        into = out[first : first + block]
+        for i, part in enumerate(parts):
+            into[:, i] = part[first : first + block]
     return out
+
+
+def _aligned(shape: tuple[int, int], dtype: np.dtype[Any]) -> Array:
+    """An array of undefined values, which TensorFlow takes for a tensor without a copy."""
+    if dtype.hasobject:
+        return np.empty(shape, dtype)
+    size = shape[0] * shape[1] * dtype.itemsize
+    raw = np.empty(size + _ALIGNMENT, np.uint8)
+    skipped = -raw.ctypes.data % _ALIGNMENT
+    return raw[skipped : skipped + size].view(dtype).reshape(shape)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from pipeline.storage import Storage
 
 _READ_BUFFER = 1 << 18
+_PIECE_BYTES = 1 << 20
 _REMOTE_BUFFERS = 8 << 20
 """Bytes that the columns of a remote shard share: each time a column's buffer is filled costs a
 request, so a buffer is as long as this allows."""
@@ -115,22 +116,22 @@ def _record_batches(
                 path=shard.path,
             )
             read = start - skip
+            piece = _piece_rows(shard.schema, columns, batch_size)
+            in_order = _InOrder(columns, shard)
             parts: deque[pa.RecordBatch] = deque()
             waiting = 0
-            checks.up_to(read + batch_size)
-            for part in parquet.iter_batches(
-                batch_size, groups, columns=columns, use_threads=False
-            ):
+            checks.up_to(read + piece)
+            for part in parquet.iter_batches(piece, groups, columns=columns, use_threads=False):
                 read += part.num_rows
                 skipped = min(skip, part.num_rows)
                 skip -= skipped
                 if skipped < part.num_rows:
-                    parts.append(_in_order(part.slice(skipped), columns, shard))
+                    parts.append(in_order(part.slice(skipped)))
                     waiting += part.num_rows - skipped
                 while waiting > batch_size:
                     yield _taken(parts, batch_size)
                     waiting -= batch_size
-                checks.up_to(read + batch_size)  # the reader is a batch ahead at most
+                checks.up_to(read + piece)  # the reader is a piece ahead at most
             # Before the last batch is handed on, so that no swapped shard is ever complete.
             refuse_swapped(storage, shard)
             if waiting:
@@ -209,19 +210,53 @@ def _refuse_other_rows(metadata: pq.FileMetaData, shard: Shard) -> None:
         )
 
 
-def _in_order(part: pa.RecordBatch, columns: list[str], shard: Shard) -> pa.RecordBatch:
-    if sorted(part.schema.names) != sorted(columns):
-        raise ContractError(
-            "the columns cannot be told apart by name",
-            path=shard.path,
-            expected=", ".join(columns),
-            received=", ".join(part.schema.names),
-            hint="rename columns whose names hold a dot or occur twice",
-        )
-    part = part.select(columns)
-    schema = pa.schema([shard.schema.field(name) for name in columns])
-    # Views become plain strings, as discover has promised; all else is of its type already.
-    return part if part.schema.equals(schema) else part.cast(schema)
+def _piece_rows(schema: pa.Schema, columns: Sequence[str], batch_size: int) -> int:
+    """Rows that are decoded at a time: whole batches, together about a mebibyte.
+
+    Each column costs some microseconds a piece, whatever its length. Where values have no fixed
+    width nothing tells how much a longer piece would hold: there it is a batch.
+    """
+    try:
+        bits = sum(int(schema.field(name).type.bit_width) for name in dict.fromkeys(columns))
+    except ValueError:
+        return batch_size
+    return batch_size * max(1, 8 * _PIECE_BYTES // max(1, bits * batch_size))
+
+
+class _InOrder:
+    """Record batches of one file with the columns, in the order, and of the types wanted.
+
+    Args:
+        columns: Names of the columns.
+        shard: Their shard, whose schema says their types.
+    """
+
+    def __init__(self, columns: list[str], shard: Shard) -> None:
+        self._columns = columns
+        self._shard = shard
+        self._seen: pa.Schema | None = None
+        self._wanted: pa.Schema | None = None
+
+    def __call__(self, part: pa.RecordBatch) -> pa.RecordBatch:
+        if self._seen is None or not part.schema.equals(self._seen):
+            self._look_at(part.schema)
+        part = part.select(self._columns)
+        # Views become plain strings, as discover has promised; all else is of its type already.
+        return part if self._wanted is None else part.cast(self._wanted)
+
+    def _look_at(self, schema: pa.Schema) -> None:
+        if sorted(schema.names) != sorted(self._columns):
+            raise ContractError(
+                "the columns cannot be told apart by name",
+                path=self._shard.path,
+                expected=", ".join(self._columns),
+                received=", ".join(schema.names),
+                hint="rename columns whose names hold a dot or occur twice",
+            )
+        wanted = pa.schema([self._shard.schema.field(name) for name in self._columns])
+        found = pa.schema([schema.field(name) for name in self._columns])
+        self._wanted = None if found.equals(wanted) else wanted
+        self._seen = schema
 
 
 def _taken(parts: deque[pa.RecordBatch], rows: int) -> pa.RecordBatch:
@@ -236,4 +271,4 @@ def _taken(parts: deque[pa.RecordBatch], rows: int) -> pa.RecordBatch:
             part = part.slice(0, rows)
         taken.append(part)
         rows -= part.num_rows
-    return pa.concat_batches(taken)
+    return taken[0] if len(taken) == 1 else pa.concat_batches(taken)

@@ -321,16 +321,20 @@ def _abandon(parquet: pq.ParquetWriter) -> None:
 
 
 def _parquet_options(schema: pa.Schema) -> dict[str, Any]:
-    # Dictionaries halve the speed of writing floats, which seldom repeat.
+    # Numbers seldom repeat enough: a dictionary of floats halves the speed of writing, and one of
+    # ids is given up when it is a megabyte long. Where they do repeat, zstd finds it.
     repeating = [
         f.name
         for f in schema
         if not pa.types.is_floating(f.type)
+        and not pa.types.is_integer(f.type)
         and not pa.types.is_nested(f.type)
         and not isinstance(f.type, pa.ExtensionType)
     ]
     return {
+        # Its fastest levels: a fifth less time for a twentieth more bytes, of floats.
         "compression": "zstd",
+        "compression_level": -1,
         "use_dictionary": repeating or False,
         "write_page_checksum": True,
     }
