@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from pipeline.outputs import Array
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # one is itself alone: what is compiled for it is kept by it
 class Feed:
     """From extracted arrays to the model.
 
@@ -55,6 +55,11 @@ class Feed:
     decoders: Mapping[str, Decoder] = field(default_factory=dict)
     preprocess: Preprocess | None = None
 
+    @property
+    def bare(self) -> bool:
+        """Whether arrays go to the model as they are: nothing is computed on the way."""
+        return not self.decoders and self.preprocess is None
+
     def element(self, tensors: Sequence[Any]) -> Any:
         """What `predict(dataset)` is to be given for a batch.
 
@@ -65,7 +70,7 @@ class Feed:
             InvalidArgumentError: TensorFlow's; an image cannot be decoded, or the hook returns
                 another number of rows. A hook may raise other errors of TensorFlow's.
         """
-        if not self.decoders and self.preprocess is None:
+        if self.bare:
             return self.signature.pack(tensors)
         return self._compiled(*tensors)
 

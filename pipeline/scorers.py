@@ -189,7 +189,7 @@ class Predict:
                 yield replace(scored, ends_call=batch is leading[-1])
             return
         source = chain(leading, source)
-        stream = BatchStream(source, count, self._program.feed)
+        stream = BatchStream(source, count, self._program.feed, for_keras=True)
         outputs = None
         with stream:
             try:

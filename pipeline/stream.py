@@ -33,20 +33,24 @@ class BatchStream:
         source: The batches; read from tf.data's thread.
         count: How many of them to take.
         feed: From their arrays to the model.
+        for_keras: Whether Keras goes through the dataset itself.
 
     Attributes:
-        dataset: Yields, batch by batch, what the model takes; batches without a good row are
-            passed over.
+        dataset: Yields, batch by batch, what the model takes. Batches without a good row are
+            passed over where something could choke on them: Keras' loop, or a feed that computes.
     """
 
-    def __init__(self, source: Iterator[Batch], count: int, feed: Feed) -> None:
+    def __init__(
+        self, source: Iterator[Batch], count: int, feed: Feed, *, for_keras: bool = False
+    ) -> None:
         self._source = source
         self._waiting: deque[Batch] = deque()
         self._failure: BaseException | None = None
         self._lock = threading.Lock()
         self._number = next(_numbers)
         _open_streams[self._number] = self
-        self.dataset = _dataset(self._number, count, feed)
+        self._passes_over = for_keras or not feed.bare
+        self.dataset = _dataset(self._number, count, feed, passes_over=self._passes_over)
 
     def __enter__(self) -> Self:
         return self
@@ -75,11 +79,13 @@ class BatchStream:
                 raised = error.with_traceback(None)
             if element is None and raised is None:
                 break
-            yield from self._without_good_rows()
+            if self._passes_over:
+                yield from self._without_good_rows()
             if not self._waiting:
                 # All that was read has been handed on, so it was the reading.
                 raise self.reading_error(cast(Exception, raised)) from raised
-            yield self._waiting.popleft(), element, raised
+            batch = self._waiting.popleft()
+            yield batch, element if batch.good_rows else None, raised
         yield from self._without_good_rows()
 
     def all_batches(self) -> list[Batch]:
@@ -140,17 +146,42 @@ def _puller(inputs: tuple[InputSpec, ...]) -> Any:
     return tf.function(pull, input_signature=[tf.TensorSpec((), tf.int64)])
 
 
-def _dataset(number: int, count: int, feed: Feed) -> Any:
+@functools.lru_cache(maxsize=8)
+def _maker(feed: Feed, *, passes_over: bool) -> Any:
+    """A compiled function from a stream's number, and its number of batches, to its dataset.
+
+    What tf.data traces for a dataset is the same each time, and takes as long as scoring many a
+    shard: so it is traced once for each feed. What is left is some 5 ms for each function of the
+    dataset, whenever one is gone through: so there are no more than need be.
+    """
     tf = tensorflow()
     pull = _puller(feed.inputs)
 
     def has_rows(*tensors: Any) -> Any:
         return tf.shape(tensors[0])[0] > 0
 
-    # One crossing into Python a batch; a generator would cost three. The map is not parallel, so
-    # calls are in order.
-    dataset = tf.data.Dataset.from_tensors(tf.constant(number, tf.int64)).repeat(count).map(pull)
-    dataset = dataset.filter(has_rows).map(lambda *tensors: feed.element(tensors))
+    def element(*tensors: Any) -> Any:
+        return feed.element(tensors)
+
+    def make(number: Any, count: Any) -> Any:
+        # One crossing into Python a batch; a generator would cost three. The map is not parallel,
+        # so calls are in order.
+        numbers = tf.data.Dataset.from_tensors(number).repeat(count)
+        if passes_over:
+            dataset = numbers.map(pull).filter(has_rows).map(element)
+        else:
+            dataset = numbers.map(lambda number: element(*pull(number)))
+        return dataset.prefetch(PREFETCH)
+
+    integer = tf.TensorSpec((), tf.int64)
+    return tf.function(make, input_signature=[integer, integer], autograph=False)
+
+
+def _dataset(number: int, count: int, feed: Feed, *, passes_over: bool) -> Any:
+    tf = tensorflow()
     options = tf.data.Options()
     options.autotune.enabled = False
-    return dataset.prefetch(PREFETCH).with_options(options)
+    # It is as it should be already; looking for better takes longer than many a shard.
+    options.experimental_optimization.apply_default_optimizations = False
+    make = _maker(feed, passes_over=passes_over)
+    return make(tf.constant(number, tf.int64), tf.constant(count, tf.int64)).with_options(options)
