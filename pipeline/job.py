@@ -68,7 +68,7 @@ class Job(BaseModel):
         keep: Columns carried along: `unused`, `all`, `none`, or names and globs.
         batch_size: Rows a batch, or `auto`: a pure function of the model's signature.
         small_shard_rows: Shards of at most this many rows go to `predict()`; None: the batch
-            size; 0: never.
+            size, or 8,192 if that is more; 0: never.
         method: Which of Keras' prediction methods streams.
         on_bad_row: What happens to a row that cannot be scored.
         max_bad_rows: Most bad rows that a shard may have, a number or a percentage (`1%`).

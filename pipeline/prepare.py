@@ -45,6 +45,10 @@ if TYPE_CHECKING:
     from pipeline.survey import Survey
 
 
+SMALL_SHARD_ROWS = 8192
+"""Rows of the biggest small shard, if a batch is not smaller. A call of `predict()` takes as long as
+streaming some 100,000 rows of a small model: more than it saves on bigger shards."""
+
 PROBED_SHARDS = 32
 """Samples on which a new model may raise before it is given up."""
 
@@ -206,7 +210,8 @@ def sizes(job: Job, recorded: JobIdentity | None, feed: Feed) -> tuple[int, int]
     if recorded is not None:
         return recorded.batch_size, recorded.small_shard_rows
     size = feed.signature.batch_size() if job.batch_size == "auto" else job.batch_size
-    return size, size if job.small_shard_rows is None else job.small_shard_rows
+    small = min(size, SMALL_SHARD_ROWS) if job.small_shard_rows is None else job.small_shard_rows
+    return size, small
 
 
 def identify(

@@ -17,8 +17,11 @@ if TYPE_CHECKING:
 
 Structure = Literal["tensor", "dict", "list"]
 
-_BATCH_BYTES = 1 << 20
-_LARGEST_BATCH = 8192
+_BATCH_BYTES = 2 << 20
+"""Of features. What a call costs, whatever its rows, is a twentieth of such a batch's time."""
+_LAYER_BYTES = 32 << 20
+"""Of a layer's output. Beyond that a batch gains no speed, and takes memory several times over."""
+_LARGEST_BATCH = 16_384
 _SMALLEST_BATCH = 32
 _STRING_BYTES = 16
 """What a string is taken to weigh when the batch size is chosen: it has no fixed width."""
@@ -82,6 +85,7 @@ class Signature:
         custom_step: Whether its class overrides `predict_step`.
         nest: If the dict or list holds others, how: dicts and tuples with the places of `inputs`
             as their leaves; None: it is flat.
+        widest: Bytes of a row of the widest output of a layer; 0 if the layers do not tell.
     """
 
     inputs: tuple[InputSpec, ...]
@@ -89,6 +93,7 @@ class Signature:
     output_names: tuple[str, ...]
     custom_step: bool
     nest: Any = None
+    widest: int = 0
 
     def pack(self, arrays: Sequence[Any]) -> Any:
         """Arranges one array or tensor per input as `predict(dataset)` wants an element.
@@ -105,11 +110,13 @@ class Signature:
         return arrays[0]
 
     def batch_size(self) -> int:
-        """The batch size for `auto`: a power of two whose features weigh about a mebibyte.
+        """The batch size for `auto`: a power of two whose features weigh about 2 MiB, or less if
+        a layer's output would weigh more than 32 MiB.
 
         A pure function of the signature, so that it is the same on every machine.
         """
-        rows = max(1, _BATCH_BYTES // max(1, sum(spec.row_bytes for spec in self.inputs)))
+        rows = _BATCH_BYTES // max(1, sum(spec.row_bytes for spec in self.inputs))
+        rows = max(1, min(rows, _LAYER_BYTES // max(1, self.widest)))
         return max(_SMALLEST_BATCH, min(_LARGEST_BATCH, 1 << (rows.bit_length() - 1)))
 
 
@@ -157,7 +164,26 @@ def signature_of(
             received=", ".join(names),
             hint="rename one: the inputs of a dict in a dict are named with dots between the keys",
         )
-    return replace(taken, output_names=outputs, custom_step=custom_step)
+    return replace(
+        taken, output_names=outputs, custom_step=custom_step, widest=_widest_output(model)
+    )
+
+
+def _widest_output(model: Any) -> int:
+    """Bytes of a row of the widest output of a layer, as far as layers tell what they give."""
+    import keras
+
+    widest = 0
+    for layer in getattr(model, "layers", ()):
+        widest = max(widest, _widest_output(layer))
+        try:
+            outputs = keras.tree.flatten(layer.output)
+        except (AttributeError, ValueError):  # called never, or more than once
+            continue
+        for tensor in outputs:
+            spec = InputSpec("", tuple(getattr(tensor, "shape", ())[1:]), str(tensor.dtype))
+            widest = max(widest, spec.row_bytes)
+    return widest
 
 
 def _symbolic(struct: Any) -> Signature:
