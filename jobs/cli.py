@@ -72,6 +72,8 @@ def score(
     rescore_changed: opt.RescoreChanged = None,
     shard_index: opt.ShardIndex = None,
     shard_count: opt.ShardCount = None,
+    workers: opt.Workers = None,
+    threads: opt.Threads = None,
     fail_fast: opt.FailFast = False,
     log_format: opt.LogFormat = "auto",
     quiet: opt.Quiet = False,
@@ -135,6 +137,8 @@ def plan(
     rescore_changed: opt.RescoreChanged = None,
     shard_index: opt.ShardIndex = None,
     shard_count: opt.ShardCount = None,
+    workers: opt.Workers = None,
+    threads: opt.Threads = None,
     with_model: Annotated[
         bool,
         typer.Option(

@@ -46,6 +46,7 @@ _BY_ERROR: tuple[tuple[type[errors.ShardscoreError], ExitCode], ...] = (
     (errors.OutputMismatchError, ExitCode.OTHER_JOB),
     (errors.IncompleteError, ExitCode.STOPPED),
     (errors.BusyError, ExitCode.STOPPED),
+    (errors.WorkerDiedError, ExitCode.STOPPED),
     (errors.StorageError, ExitCode.STORAGE),
     (errors.ConfigError, ExitCode.CONFIG),
 )

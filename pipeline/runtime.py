@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+_threads = 0
+
+
 def tensorflow() -> Any:
     """The `tensorflow` module, imported and set up on the first call."""
     if "tensorflow" in sys.modules:
@@ -33,12 +36,51 @@ def tensorflow() -> Any:
     with _quiet_stderr():
         import tensorflow as tf
 
+        _bound_to(tf, _threads)
         cards = tf.config.list_physical_devices("GPU")  # complains where there is no driver
     tf.get_logger().setLevel("ERROR")
     for card in cards:
         # Without it the first process takes all the memory of a card that others share.
         tf.config.experimental.set_memory_growth(card, True)
     return tf
+
+
+def bound_threads(count: int) -> bool:
+    """Bounds the pools of this process: TensorFlow's, and Arrow's.
+
+    Args:
+        count: Threads in each; 0: what each takes by itself.
+
+    Returns:
+        Whether that could be done: TensorFlow's pools are as they are from its first operation on.
+    """
+    global _threads
+    if count == (_threads or len(os.sched_getaffinity(0))):  # as it is, or what each takes anyway
+        return True
+    tf = sys.modules.get("tensorflow")
+    if tf is not None and not _bound_to(tf, count):
+        return False
+    import pyarrow as pa
+
+    _threads = count
+    cores = len(os.sched_getaffinity(0))
+    pa.set_cpu_count(count or cores)
+    pa.set_io_thread_count(count or 8)
+    return True
+
+
+def threads() -> int:
+    """Threads in each pool of this process; 0: what each takes by itself."""
+    return _threads
+
+
+def _bound_to(tf: Any, count: int) -> bool:
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(count)
+        tf.config.threading.set_inter_op_parallelism_threads(count)
+    except RuntimeError:  # its pools are there already
+        return False
+    return True
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from pipeline.errors import ScoringError
-from pipeline.runtime import tensorflow
+from pipeline.runtime import tensorflow, threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -153,4 +153,6 @@ def _dataset(number: int, count: int, feed: Feed) -> Any:
     dataset = dataset.filter(has_rows).map(lambda *tensors: feed.element(tensors))
     options = tf.data.Options()
     options.autotune.enabled = False
+    if threads():
+        options.threading.private_threadpool_size = threads()
     return dataset.prefetch(PREFETCH).with_options(options)
