@@ -73,16 +73,24 @@ def decided(
     A worker without a shard would have nothing to do, so there are never more than shards.
     """
     most = max(1, work.shards) if work.shared else 1
-    count = min(automatic_workers(machine, work) if workers == "auto" else workers, most)
+    if workers == "auto":
+        workers = automatic_workers(machine, work, 1 if threads == "auto" else threads)
+    count = min(workers, most)
     each = max(1, int(machine.cores) // count) if threads == "auto" else threads
     return Capacity(count, each)
 
 
-def automatic_workers(machine: Machine, work: Work) -> int:
-    """As many as there are cores, if memory and work suffice for them."""
+def automatic_workers(machine: Machine, work: Work, threads: int = 1) -> int:
+    """As many as there are cores, if memory and work suffice for them.
+
+    Args:
+        machine: What may be used.
+        work: What is to be done.
+        threads: Cores that each is to have.
+    """
     if machine.card:
         return 1
-    bounds = [int(machine.cores), work.shards, work.bytes // WORTH_BYTES]
+    bounds = [int(machine.cores) // threads, work.shards, work.bytes // WORTH_BYTES]
     if machine.memory is not None:
         bounds.append(machine.memory // (PROCESS_BYTES + MODEL_COPIES * work.model_bytes))
     return max(1, min(bounds))
