@@ -15,9 +15,9 @@ PROCESS_BYTES = 900 << 20
 MODEL_COPIES = 3
 """A model in memory over its file: weights, their copies while it loads, the compiled step."""
 
-WORTH_BYTES = 64 << 20
-"""Input that is scored in less than a second: less than that is not worth a process, which takes
-4 to 7 seconds of CPU to begin."""
+WORTH_BYTES = 128 << 20
+"""Input of a small model that is scored within two seconds: less than that is not worth another
+process, which takes 4 to 7 seconds of CPU to begin."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,13 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import StoppedError, WorkerDiedError, printable
+from pipeline.errors import (
+    ModelError,
+    ShardscoreError,
+    StoppedError,
+    WorkerDiedError,
+    printable,
+)
 from pipeline.worker import Order, Ready, packed
 
 if TYPE_CHECKING:
@@ -31,6 +37,9 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 0.1
 """How long a wish to stop may go unnoticed."""
+
+
+_AGAIN = "run the same command again: it continues with what is left"
 
 
 class WorkerBugError(Exception):
@@ -53,6 +62,7 @@ class Crew:
         self._stop = stop
         self._listeners: dict[int, AtHand] = {n: run.listener() for n in pool.alive}
         self._prepared: dict[int, Ready] = {}
+        self._again: set[int] = set()
         self._free: deque[int] = deque()
         self._busy: dict[int, Order] = {}
         self._record: RunRecord | None = None
@@ -96,11 +106,11 @@ class Crew:
             while left and self._free and not self._stopping:
                 self._give(self._free.popleft(), left.popleft())
             if not left or self._stopping:
-                self._dismiss_idle()
+                self.dismiss()
             self._hear()
             if not self._stopping:
                 self._heed(fail_fast=fail_fast)
-        self._dismiss_idle()
+        self.dismiss()
         if self._error is not None:
             raise self._error
         if fail_fast and self._run.failures:
@@ -111,14 +121,16 @@ class Crew:
             self._stop.heed()
         if self._died:
             raise self._died[0]
+        if left:
+            raise WorkerDiedError("no worker is left to score the other shards", hint=_AGAIN)
 
-    def _dismiss_idle(self) -> None:
-        """Nothing is left for those that have nothing in hand."""
+    def dismiss(self) -> None:
+        """Nothing is left for those that have nothing in hand; those that still prepare end too."""
         for number in self._pool.alive:
-            if number in self._free:
+            if number in self._free or (self._record is None and number in self._prepared):
                 self._pool.dismiss(number)
             elif number not in self._busy:
-                self._pool.kill(number)  # still prepares
+                self._pool.kill(number)
         self._free.clear()
 
     def _heed(self, *, fail_fast: bool) -> None:
@@ -145,12 +157,23 @@ class Crew:
         assert self._record is not None  # noqa: S101 - the run has been begun
         if ready.identity == self._record.identity:
             self._free.append(number)
-        else:
+        elif number not in self._again:
+            self._again.add(number)
             self._pool.tell(number, "prepare_as", self._record)
+        else:
+            raise ModelError(
+                "two processes do not find the same of one model",
+                expected=f"what the output was begun with: {self._record.probe}",
+                received=ready.probe or "no shard that can be scored",
+                hint="does it depend on chance, or on the process? --workers 1 scores with one",
+            )
 
     def _hear(self) -> None:
         for number, (word, *rest) in self._pool.answers(POLL_SECONDS):
-            self._answered(number, word, rest)
+            try:
+                self._answered(number, word, rest)
+            except ShardscoreError as error:  # the account cannot be kept
+                self._error = self._error or error
 
     def _answered(self, number: int, word: str, rest: list[Any]) -> None:
         match word:
@@ -195,9 +218,10 @@ class Crew:
 
     def _lost(self, number: int, died: Died) -> None:
         order = self._busy.pop(number, None)
+        prepared = self._prepared.pop(number, None) is not None
         with suppress(ValueError):
             self._free.remove(number)
-        error = died_error(number, died, order)
+        error = died_error(number, died, order, prepared=prepared)
         self._died.append(error)
         self._listeners[number].shard_dropped()
         if self._pool.alive:
@@ -211,20 +235,23 @@ class Crew:
             )
 
 
-def died_error(number: int, died: Died, order: Order | None) -> WorkerDiedError:
+def died_error(
+    number: int, died: Died, order: Order | None, *, prepared: bool = True
+) -> WorkerDiedError:
     """The error for a worker that died.
 
     Args:
         number: The worker's.
         died: How it ended.
         order: What it had in hand; None: it was not scoring.
+        prepared: Whether its model was loaded.
     """
     how = (
         f"was killed by signal {died.signum}"
         if died.signum is not None
         else f"ended by itself, with code {died.code},"
     )
-    doing = "outside of a unit"
+    doing = "between two shards" if prepared else "while it loaded the model"
     if order is not None:
         more = f" and {len(order.shards) - 1:,} other small shards" if order.shards[1:] else ""
         doing = f"while scoring {printable(order.shards[0])}{more}"
@@ -232,6 +259,6 @@ def died_error(number: int, died: Died, order: Order | None) -> WorkerDiedError:
     return WorkerDiedError(
         f"worker {number} {how} {doing}" + ("; probably out of memory" if memory else ""),
         received=died.said or None,
-        hint="run the same command again: it continues with what is left; if it happens again, "
+        hint=f"{_AGAIN}; if it happens again, "
         + ("use fewer --workers" if memory else "use --workers 1 to see the whole error"),
     )

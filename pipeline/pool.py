@@ -73,7 +73,8 @@ class _Process:
 
 
 class Pool:
-    """Worker processes, numbered from 1. A context manager, which ends them.
+    """Worker processes, numbered from 1. A context manager, which ends them: those that were told
+    to leave may do so first.
 
     To be made in a thread that lives as long as they are needed: the kernel ends them with it.
 
@@ -91,7 +92,7 @@ class Pool:
 
     def __exit__(self, kind: type[BaseException] | None, *exc: object) -> None:
         if kind is None:
-            self._wait_for_ends()
+            self._wait_for_those_who_leave()
         for number in [*self._processes]:
             self.kill(number)
         self._selector.close()
@@ -178,12 +179,10 @@ class Pool:
             died = Died(-code if code < 0 else None, max(code, 0), "\n".join(process.said))
             yield process.number, ("died", died)
 
-    def _wait_for_ends(self) -> None:
-        for number in self.alive:
-            self.dismiss(number)
+    def _wait_for_those_who_leave(self) -> None:
         until = time.monotonic() + END_SECONDS
-        while self._processes and (left := until - time.monotonic()) > 0:
-            for _ in self.answers(min(left, 0.1)):
+        while len(self._processes) > len(self.alive) and time.monotonic() < until:
+            for _ in self.answers(0.1):
                 pass
 
     def _forget(self, process: _Process) -> None:

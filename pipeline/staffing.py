@@ -50,9 +50,9 @@ def _threads_before(surveyed: Survey) -> int | None:
     if surveyed.record is None or not surveyed.standing.pending:
         return None
     last = report.latest(surveyed.output)
-    if last is None or last["state"] == "finished":
+    if last is None or last.get("state") == "finished":
         return None
-    same = last["plan_id"] == plan_id(listing(surveyed.found.shards))
+    same = last.get("plan_id") == plan_id(listing(surveyed.found.shards))
     return last.get("threads") if same else None  # it was not always told
 
 
@@ -71,4 +71,6 @@ def team_for(surveyed: Survey, run: Run, stop: Stop) -> Iterator[Team]:
         threads=capacity.threads,
     )
     with Pool(capacity.workers, capacity.threads) as pool:
-        yield Crew(pool, surveyed, run, stop)
+        crew = Crew(pool, surveyed, run, stop)
+        yield crew
+        crew.dismiss()

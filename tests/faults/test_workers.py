@@ -274,6 +274,24 @@ def test_what_ends_a_worker_ends_the_run_as_with_one_process(
         assert first == scored_of_other[-1][1], "the other worker has not saved"
 
 
+def test_a_run_takes_the_threads_of_the_one_whose_work_it_continues(
+    lake: Lake, tmp_path: Path
+) -> None:
+    own = make_lake(tmp_path / "lake", {**BIG, **SMALL}, batch_size=BATCH)
+    output = tmp_path / "out"
+    fails = {"RAISES": "big-1.parquet", "RAISED": "storage"}
+    assert ended(begin(own.arguments(output, "--threads", 7), **fails)).code == 74
+    assert report_of(output)["threads"] == 7
+    assert ended(begin(own.arguments(output), **fails)).code == 74
+    assert report_of(output)["threads"] == 7
+    assert ended(begin(own.arguments(output, "--threads", 5), **fails)).code == 74
+    assert report_of(output)["threads"] == 5
+    make_lake(tmp_path / "more", {"one-more": (5, ())})
+    (tmp_path / "more/lake/one-more.parquet").rename(own.shards / "one-more.parquet")
+    assert ended(begin(own.arguments(output))).code == 0
+    assert report_of(output)["threads"] != 5
+
+
 def test_fail_fast_stops_the_others_where_they_can_go_on(tmp_path: Path) -> None:
     shards = {"fails": (203, (170,)), "other": (200, ())}
     failing = make_lake(tmp_path / "lake", shards, batch_size=BATCH, every=3600.0)
