@@ -15,7 +15,7 @@ from __future__ import annotations
 import signal
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from pipeline.errors import (
     ModelError,
@@ -47,7 +47,7 @@ class WorkerBugError(Exception):
 
 
 class Crew:
-    """Workers in processes of their own.
+    """Workers in processes of their own. A context manager, which tells those to leave that can.
 
     Args:
         pool: The processes; this one begins to talk to them.
@@ -71,8 +71,19 @@ class Crew:
         self._died: list[WorkerDiedError] = []
         self._stopping = False
         order = packed(surveyed)
-        for number in pool.alive:
-            pool.tell(number, "prepare", order)
+        wanted = len(surveyed.standing.pending)
+        for place, number in enumerate(pool.alive):
+            if place < max(1, wanted):
+                pool.tell(number, "prepare", order)
+            else:
+                pool.kill(number)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *exc: object) -> None:
+        if kind is None:
+            self.dismiss()
 
     def prepare(self) -> Ready:
         """What the first worker found that is ready.

@@ -13,7 +13,7 @@ from pipeline.checkpoints import in_progress
 from pipeline.errors import ModelError, NotFoundError
 from pipeline.plan import work_units
 from pipeline.published import SUCCESS
-from pipeline.staffing import capacity_for
+from pipeline.staffing import Staff
 from pipeline.storage import storage_at
 from pipeline.survey import Survey, survey
 
@@ -64,7 +64,7 @@ def plan(job: Job, *, with_model: bool) -> tuple[dict[str, Any], list[FailedShar
         "keep": list(job.keep),
     }
     if at.pending:
-        capacity = capacity_for(surveyed)
+        capacity = Staff(job).capacity(surveyed)
         document |= {"workers": capacity.workers, "threads": capacity.threads}
     document.update(_decided(surveyed))
     names = {shard.name for shard in surveyed.found.shards}

@@ -24,6 +24,7 @@ from pipeline.ledger import freeze_plan
 from pipeline.plan import listing, plan_id
 from pipeline.progress import Silent
 from pipeline.run_state import Run
+from pipeline.staffing import Staff
 from pipeline.stop import Stop
 from pipeline.survey import Survey, survey
 
@@ -58,12 +59,12 @@ def score(
         ShardscoreError: What kept the run from beginning.
     """
     observer, stop = observer or Silent(), stop or Stop()
-    surveyed = survey(job)
-    with ExitStack() as claims:
+    with ExitStack() as claims, Staff(job) as staff:
+        surveyed = survey(job)
         if surveyed.idle:
             return _idle(surveyed, observer, claims)
         _claim(surveyed, claims)
-        return _run(surveyed, observer, stop, fail_fast=fail_fast)
+        return _run(surveyed, staff, observer, stop, fail_fast=fail_fast)
 
 
 def _claim(surveyed: Survey, claims: ExitStack) -> None:
@@ -121,24 +122,24 @@ def _begun(surveyed: Survey, observer: Observer) -> Run:
     return run
 
 
-def _run(surveyed: Survey, observer: Observer, stop: Stop, *, fail_fast: bool) -> RunReport:
+def _run(
+    surveyed: Survey, staff: Staff, observer: Observer, stop: Stop, *, fail_fast: bool
+) -> RunReport:
     run = _begun(surveyed, observer)
     if fail_fast and run.failures:
         return run.close()
-    from pipeline.staffing import team_for  # what it takes to score: not needed to be idle
-
-    with team_for(surveyed, run, stop) as team:
-        ready = _prepared(surveyed, run, team)
-        if ready.identity is None or (fail_fast and run.failures):
-            return run.close()
-        record = _claimed(surveyed, run, ready, ready.identity)
-        run.scoring(_rows_left(surveyed, ready), sum(len(order.shards) for order in ready.units))
-        try:
-            team.score(ready.units, record, fail_fast=fail_fast)
-        except ShardscoreError as error:
-            return run.close(error)
-        finally:
-            observer.end()
+    team = staff.team(surveyed, run, stop)
+    ready = _prepared(surveyed, run, team)
+    if ready.identity is None or (fail_fast and run.failures):
+        return run.close()
+    record = _claimed(surveyed, run, ready, ready.identity)
+    run.scoring(_rows_left(surveyed, ready), sum(len(order.shards) for order in ready.units))
+    try:
+        team.score(ready.units, record, fail_fast=fail_fast)
+    except ShardscoreError as error:
+        return run.close(error)
+    finally:
+        observer.end()
     return _end(surveyed, ready.identity, run)
 
 

@@ -1,4 +1,7 @@
-"""How many workers a surveyed job gets, and who they are.
+"""How many workers a job gets, and when they are begun: as soon as it is known that there is work.
+
+What a process costs most is seconds to load TensorFlow, so it is not waited for that all is known
+of the input. What is decided early stays; a worker too many is ended before it has a model.
 
 The last bit of a float can depend on how many threads an operation is cut up for, as it does on the
 machine. So a run that goes on with what another one left, of the same shards, takes as many threads
@@ -7,70 +10,112 @@ as that one, by its report, unless it is told otherwise: however few shards are 
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import ExitStack, suppress
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Self
 
 from pipeline import report
 from pipeline.capacity import Capacity, Work, decided
-from pipeline.crew import Crew
+from pipeline.errors import StorageError
 from pipeline.machine import this_machine
 from pipeline.model_file import stored_bytes
 from pipeline.plan import listing, plan_id
 from pipeline.pool import Pool
+from pipeline.storage import storage_at
 from pipeline.storage.locate import is_shared
-from pipeline.team import Alone, Team
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+    from pipeline.job import Job
     from pipeline.run_state import Run
     from pipeline.stop import Stop
     from pipeline.survey import Survey
+    from pipeline.team import Team
 
 
-def capacity_for(surveyed: Survey) -> Capacity:
-    """What a job uses of this machine.
+class Staff:
+    """The workers of a job. A context manager, which ends them.
 
-    Raises:
-        StorageError: The model's size cannot be asked for.
+    To be used in one thread: worker processes end with the thread that began them.
     """
-    job, pending = surveyed.job, surveyed.standing.pending
-    work = Work(
-        shards=len(pending),
-        bytes=sum(shard.size for shard in pending),
-        model_bytes=stored_bytes(job.model) if job.workers == "auto" else 0,
-        shared=all(map(is_shared, {job.output, *(shard.root for shard in pending)})),
-    )
-    threads = _threads_before(surveyed) if job.threads == "auto" else job.threads
-    return decided(job.workers, threads or "auto", this_machine(), work)
 
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._capacity: Capacity | None = None
+        self._pool: Pool | None = None
+        self._ends = ExitStack()
 
-def _threads_before(surveyed: Survey) -> int | None:
-    """The threads of the run whose work this one continues, if it does."""
-    if surveyed.record is None or not surveyed.standing.pending:
-        return None
-    last = report.latest(surveyed.output)
-    if last is None or last.get("state") == "finished":
-        return None
-    same = last.get("plan_id") == plan_id(listing(surveyed.found.shards))
-    return last.get("threads") if same else None  # it was not always told
+    def __enter__(self) -> Self:
+        return self
 
+    def __exit__(self, *exc: Any) -> None:
+        self._ends.__exit__(*exc)
 
-@contextmanager
-def team_for(surveyed: Survey, run: Run, stop: Stop) -> Iterator[Team]:
-    """Who prepares a run and scores its units."""
-    capacity = capacity_for(surveyed)
-    run.staffed(capacity.workers, capacity.threads)
-    if capacity.workers == 1:
-        yield Alone(surveyed, run, stop, capacity.threads)
-        return
-    run.observer.event(
-        "workers",
-        f"{capacity.workers} worker processes, with pools of {capacity.threads} threads",
-        workers=capacity.workers,
-        threads=capacity.threads,
-    )
-    with Pool(capacity.workers, capacity.threads) as pool:
-        crew = Crew(pool, surveyed, run, stop)
-        yield crew
-        crew.dismiss()
+    def expect(self, shards: int, size: int) -> None:
+        """There is work, perhaps less than this: who can be begun is begun. Once is enough.
+
+        Args:
+            shards: Shards to score.
+            size: Bytes of them.
+        """
+        if self._capacity is not None:
+            return
+        capacity = self._decided(shards, size, self._job.threads)
+        before = self._unfinished.get("threads") if self._job.threads == "auto" else None
+        if before in {None, capacity.threads}:
+            self._begin(capacity)
+        # Else it is known whose threads are taken when all shards are.
+
+    def capacity(self, surveyed: Survey) -> Capacity:
+        """What a surveyed job uses of this machine.
+
+        Raises:
+            StorageError: The model's size cannot be asked for.
+        """
+        if self._capacity is not None:
+            return self._capacity
+        pending, threads = surveyed.standing.pending, self._job.threads
+        last = self._unfinished if threads == "auto" and pending else {}
+        if last and last.get("plan_id") == plan_id(listing(surveyed.found.shards)):
+            threads = last.get("threads") or "auto"  # it was not always told
+        return self._decided(len(pending), sum(shard.size for shard in pending), threads)
+
+    def team(self, surveyed: Survey, run: Run, stop: Stop) -> Team:
+        """Who prepares a run and scores its units.
+
+        Raises:
+            StorageError: The model's size cannot be asked for.
+        """
+        from pipeline.crew import Crew
+        from pipeline.team import Alone
+
+        capacity = self.capacity(surveyed)
+        run.staffed(capacity.workers, capacity.threads)
+        if self._capacity is None:
+            self._begin(capacity)
+        if self._pool is None:
+            return Alone(surveyed, run, stop, capacity.threads)
+        return self._ends.enter_context(Crew(self._pool, surveyed, run, stop))
+
+    def _begin(self, capacity: Capacity) -> None:
+        self._capacity = capacity
+        if capacity.workers > 1:
+            self._pool = self._ends.enter_context(Pool(capacity.workers, capacity.threads))
+
+    def _decided(self, shards: int, size: int, threads: Any) -> Capacity:
+        job = self._job
+        work = Work(
+            shards=shards,
+            bytes=size,
+            model_bytes=stored_bytes(job.model) if job.workers == "auto" else 0,
+            shared=all(map(is_shared, (job.output, *job.input))),
+        )
+        return decided(job.workers, threads, this_machine(), work)
+
+    @cached_property
+    def _unfinished(self) -> dict[str, Any]:
+        """The report of the last run, if that one has not finished; else nothing."""
+        with suppress(StorageError):  # what it says is not worth failing for
+            last = report.latest(storage_at(self._job.output))
+            if last is not None and last.get("state") != "finished":
+                return last
+        return {}
