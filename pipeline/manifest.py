@@ -26,11 +26,11 @@ from pipeline.published import (
     FileFacts,
     Inventory,
     facts_of,
-    in_threads,
     take_inventory,
 )
 from pipeline.quarantine import dead_letter_name
 from pipeline.records import RowCounts
+from pipeline.threads import in_threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -76,6 +76,9 @@ def standing(
     changed: list[FailedShard] = []
     replaced: set[str] = set()
     for shard in shards:
+        if shard.schema is None:  # it was held against its published file when it was found
+            done.append(shard)
+            continue
         if shard.name not in published:
             pending.append(shard)
             continue
@@ -84,7 +87,7 @@ def standing(
         if note is None or note.fingerprint != fingerprint:
             raise foreign_output(path, note, fingerprint)
         # Dead letters of a shard have its name. They are a few of its rows, and never replace it.
-        partial = is_dead_letters(shard) and note.input.get("rows") != shard.rows
+        partial = note.input.get("rows") != shard.rows and is_dead_letters(shard)
         if rescore(shard, note) and not partial:
             pending.append(shard)
             replaced.add(shard.name)
@@ -93,6 +96,17 @@ def standing(
         else:
             changed.append(FailedShard(shard.name, shard.path, changed_input(shard, note)))
     return Standing(tuple(done), tuple(pending), tuple(changed), frozenset(replaced))
+
+
+def together(parts: Iterable[Standing]) -> Standing:
+    """How the shards of several parts of an input stand."""
+    parts = list(parts)
+    return Standing(
+        tuple(shard for part in parts for shard in part.done),
+        tuple(shard for part in parts for shard in part.pending),
+        tuple(shard for part in parts for shard in part.changed),
+        frozenset(name for part in parts for name in part.replaced),
+    )
 
 
 def foreign_output(path: str, note: Provenance | None, fingerprint: str) -> OutputMismatchError:

@@ -13,6 +13,7 @@ from pipeline.checkpoints import in_progress
 from pipeline.errors import ModelError, NotFoundError
 from pipeline.plan import work_units
 from pipeline.published import SUCCESS
+from pipeline.runtime import begin_import
 from pipeline.storage import storage_at
 from pipeline.survey import Survey, survey
 
@@ -39,7 +40,7 @@ def plan(job: Job, *, with_model: bool) -> tuple[dict[str, Any], list[FailedShar
     Raises:
         ShardscoreError: What would keep `score` from beginning.
     """
-    surveyed = survey(job)
+    surveyed = survey(job, begin_import if with_model else lambda: None)
     at = surveyed.standing
     failed = [*surveyed.unreadable, *at.changed]
     document: dict[str, Any] = {
@@ -63,8 +64,7 @@ def plan(job: Job, *, with_model: bool) -> tuple[dict[str, Any], list[FailedShar
         "keep": list(job.keep),
     }
     document.update(_decided(surveyed))
-    names = {shard.name for shard in surveyed.found.shards}
-    document["other_files"] = len(ledger.published(surveyed.output).keys() - names)
+    document["other_files"] = surveyed.other_files
     document["notes"] = [surveyed.rewritten_note] if surveyed.rewritten_note else []
     if with_model and at.pending:
         unfit = _with_model(surveyed, document)

@@ -24,6 +24,7 @@ from pipeline.ledger import freeze_plan
 from pipeline.plan import listing, plan_id
 from pipeline.progress import Silent
 from pipeline.run_state import Run
+from pipeline.runtime import begin_import
 from pipeline.stop import Stop
 from pipeline.survey import Survey, survey
 
@@ -57,7 +58,7 @@ def score(
         ShardscoreError: What kept the run from beginning.
     """
     observer, stop = observer or Silent(), stop or Stop()
-    surveyed = survey(job)
+    surveyed = survey(job, begin_import)
     with ExitStack() as claims:
         if surveyed.idle:
             return _idle(surveyed, observer, claims)

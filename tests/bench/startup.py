@@ -71,7 +71,9 @@ def measured(folder: Path, rounds: int) -> dict[str, Any]:
     for _ in range(rounds):
         for name, arguments in orders.items():
             seconds[name].append(command(*arguments))
-        seconds["minimal script"].append(timed(sys.executable, "-c", MINIMAL, str(model), str(rows)))
+        seconds["minimal script"].append(
+            timed(sys.executable, "-c", MINIMAL, str(model), str(rows))
+        )
         seconds["score"].append(command("score", *job, "--output", str(folder / "new")))
         shutil.rmtree(folder / "new")
     pairs = zip(seconds["score"], seconds["minimal script"], strict=True)
