@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +37,7 @@ from pipeline.storage.locate import has_scheme
 from pipeline.threads import in_chunks, in_threads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     import pyarrow as pa
 
@@ -123,23 +124,25 @@ def _refuse_doubles(files: Sequence[Found], inputs: int) -> None:
 def described(
     files: Sequence[Found],
     output: str,
-    known: Callable[[Found], Mapping[str, Any] | None] = lambda _file: None,
+    known: Callable[[Found], Known] = lambda _file: _unknown,
 ) -> Discovery:
     """Reads the footers of files.
 
     Args:
         files: The files, sorted by name.
         output: The output folder, which must be able to hold what they are called.
-        known: The identity of a shard that is known already, if there is one. Where the file has
-            the size and the footer that it says, the footer is not looked into again, and the
-            shard has no schema. It is called in threads.
+        known: What tells the identity that a shard has by what is published of it. Where the file
+            has the size and the footer that it says, the footer is not looked into again, and the
+            shard has no schema. It is asked of one file after the other, what it gives is called
+            in threads.
     """
-    reader = _Reader(output, known)
+    reader = _Reader(output)
+    asked = ((file, known(file)) for file in files)
     remote = any(has_scheme(file.root) for file in files)
     results = (
-        in_threads(reader.described, files, _REMOTE_FOOTER_THREADS)
+        in_threads(reader.described, asked, _REMOTE_FOOTER_THREADS)
         if remote
-        else in_chunks(reader.described, files, _FOOTER_THREADS, _CHUNK)
+        else in_chunks(reader.described, asked, _FOOTER_THREADS, _CHUNK)
     )
     shards: list[Shard] = []
     failed: list[FailedShard] = []
@@ -150,20 +153,28 @@ def described(
 
 def is_readable(file: Found, output: str) -> bool:
     """Whether a file is a sound shard, by its footer."""
-    return isinstance(_Reader(output, lambda _file: None).described(file), Shard)
+    return isinstance(_Reader(output).described((file, _unknown)), Shard)
+
+
+Known = Callable[[], "Mapping[str, Any] | None"]
+"""Tells the identity that a shard is known to have, if there is one."""
+
+
+def _unknown() -> None:
+    return None
 
 
 class _Reader:
     """Makes shards of files, in threads."""
 
-    def __init__(self, output: str, known: Callable[[Found], Mapping[str, Any] | None]) -> None:
+    def __init__(self, output: str) -> None:
         self._refuses = storage_at(output).refuses
-        self._known = known
         self._storages: dict[str, Storage] = {}
         self._schemas = Schemas()
 
-    def described(self, file: Found) -> Shard | FailedShard:
+    def described(self, asked: tuple[Found, Known]) -> Shard | FailedShard:
         """Reads a file's footer."""
+        file, known_as = asked
         path = file.path
         storage = self._storages.get(file.root)
         if storage is None:
@@ -174,7 +185,7 @@ class _Reader:
                 _refuse_irregular(path)
             footer = read_footer_bytes(storage, file.key)
             digest = digest_of(footer)
-            known = self._known(file)
+            known = known_as()
             if known is not None and _is_the_same(file, digest, known):
                 return _shard(file, known["rows"], digest, None)
             metadata = parsed(footer, path)

@@ -12,7 +12,7 @@ import hashlib
 import json
 import struct
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -63,7 +63,7 @@ class Provenance:
 
     def encoded(self) -> dict[bytes, bytes]:
         """The note as Parquet key-value metadata; equal notes give equal bytes."""
-        counts = asdict(self.counts)
+        counts = {name: getattr(self.counts, name) for name in _COUNT_FIELDS}
         if not self.counts.nonfinite:  # notes were written before it was counted, and are read
             del counts["nonfinite"]
         values = {**{name: getattr(self, name) for name in _NOTE_FIELDS}, "counts": counts}
@@ -103,6 +103,7 @@ class Provenance:
 
 
 _NOTE_FIELDS = tuple(field.name for field in fields(Provenance))
+_COUNT_FIELDS = tuple(field.name for field in fields(RowCounts))
 _SPELT = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +17,12 @@ from pipeline.plan import Standing, share, share_of_unreadable, standing, togeth
 from pipeline.storage import ObjectInfo, Storage, storage_at
 from pipeline.threads import chunks
 from pipeline.user_code import digest_imports
+from pipeline.witness import witness
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Mapping
 
+    from pipeline.discover import Known
     from pipeline.footer import Provenance
     from pipeline.inputs import Found
     from pipeline.job import Job, RunRecord
@@ -127,14 +130,11 @@ def survey(job: Job, on_work: Callable[[], None] = lambda: None) -> Survey:
     else:
         fingerprint = _fingerprint(output, files, there, (model_sha256, code_sha256))
 
-    def known(file: Found) -> Mapping[str, Any] | None:
-        """The shard that a published file of this job was made from."""
-        note = ledger.note(output, file.name) if file.name in there else None
-        return note.input if note is not None and note.fingerprint == fingerprint else None
-
     # Which shards a share has depends on all footers, and to score again takes schemas.
-    in_full = record is None or job.rescore_changed or job.shard_count is not None
-    found = described(files, job.output) if in_full else described(files, job.output, known)
+    if record is None or job.rescore_changed or job.shard_count is not None:
+        found = described(files, job.output)
+    else:
+        found = described(files, job.output, _known(output, there, fingerprint))
     del files
     ours = _ours(found, job)
 
@@ -170,6 +170,24 @@ def survey(job: Job, on_work: Callable[[], None] = lambda: None) -> Survey:
         },
         other_files=others,
     )
+
+
+def _known(
+    output: Storage, there: Mapping[str, ObjectInfo], fingerprint: str
+) -> Callable[[Found], Known]:
+    """What tells which shard a published file of this job was made from: the marks of a complete
+    output, or else the file itself."""
+    marks = witness(output, fingerprint) if there else None
+
+    def noted(name: str) -> Mapping[str, Any] | None:
+        note = ledger.note(output, name) if name in there else None
+        return note.input if note is not None and note.fingerprint == fingerprint else None
+
+    def known(file: Found) -> Known:
+        shard = marks.shard_of(there[file.name]) if marks and file.name in there else None
+        return partial(noted, file.name) if shard is None else lambda: shard
+
+    return known
 
 
 def _fingerprint(
