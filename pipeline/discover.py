@@ -212,9 +212,9 @@ class _Reader:
                 path=file.path,
                 hint="rename it; the other shards are scored",
             )
-        # The longest name that becomes of a shard's in the output.
-        longest = Span(file.name, 0, 0, "0" * 32).bad_name
-        fault = storage.refuses(file.key) or self._refuses(file.name) or self._refuses(longest)
+        # The longest name that becomes of a shard's in the output: where it has room, so have all.
+        longest = self._refuses(Span(file.name, 0, 0, "0" * 32).bad_name)
+        fault = storage.refuses(file.key) or (longest and (self._refuses(file.name) or longest))
         if fault is not None:
             raise ContractError(
                 "the shard has a name that cannot be read or published",

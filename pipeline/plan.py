@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+import io
 import json
 import zlib
 from dataclasses import dataclass
@@ -208,8 +209,16 @@ def work_units(
 
 def listing(shards: Iterable[Shard]) -> bytes:
     """The frozen listing of a plan, as it is stored: one JSON document."""
-    entries = [shard.identity for shard in shards]
-    return json.dumps({"format": 1, "shards": entries}, indent=0, sort_keys=True).encode()
+    # What json.dumps() would write at once, with the identities of all shards in memory.
+    empty = json.dumps({"format": 1, "shards": []}, indent=0, sort_keys=True)
+    opening, closing = empty.split("[]")
+    written = io.BytesIO()
+    written.write(opening.encode())
+    for i, shard in enumerate(shards):
+        entry = json.dumps(shard.identity, indent=0, sort_keys=True)
+        written.write((",\n" if i else "[\n").encode() + entry.encode())
+    written.write((("\n]" if written.tell() > len(opening) else "[]") + closing).encode())
+    return written.getvalue()
 
 
 def plan_id(stored_listing: bytes) -> str:

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
     from pipeline.storage import ObjectInfo, Storage
 
-_BLOCK = 1 << 20
+_BLOCK = 1 << 18
+_OPENING, _PARTING, _CLOSING = b'"shards": [\n', b"},\n", b"\n]"
 
 
 class Witness:
@@ -87,30 +88,30 @@ class _Cursor:
 
 
 def _entries(output: Storage, name: str) -> Iterator[dict[str, Any]]:
-    """The entries of a manifest or of a plan, one at a time. One that cannot be read ends them."""
-    parts: list[bytes] = []
-    opened = False
-    for line in _lines(output, name):
-        if not opened:
-            opened = line.strip() == b'"shards": ['
-            continue
-        parts.append(line)
-        if line.startswith(b"}") or line.endswith((b"},", b"}")):
-            try:
-                entry = json.loads(b"".join(parts).strip().removesuffix(b","))
-                yield {**entry, "name": str(entry["name"])}
-            except (ValueError, TypeError, KeyError):
-                return
-            parts.clear()
+    """The entries of a manifest or of a plan, one at a time. What cannot be read ends them.
 
-
-def _lines(output: Storage, name: str) -> Iterator[bytes]:
-    left = b""
+    In both, entries are parted at an end of a line, which no text in JSON can hold.
+    """
+    left, opened = b"", False
     try:
         with parquet_errors(f"{output.url}/{name}"), output.open_input(name) as file:
             while block := file.read(_BLOCK):
-                *lines, left = (left + block).split(b"\n")
-                yield from lines
-    except (DataError, NotFoundError):
+                left += block
+                if not opened:
+                    _, opening, rest = left.partition(_OPENING)
+                    if not opening:
+                        continue
+                    left, opened = rest, True
+                *whole, left = left.split(_PARTING)
+                for text in whole:
+                    yield _entry(text + b"}")
+        yield _entry(left.rpartition(_CLOSING)[0])
+    except (DataError, NotFoundError, ValueError, TypeError, KeyError):
         return
-    yield left
+
+
+def _entry(text: bytes) -> dict[str, Any]:
+    entry: dict[str, Any] = json.loads(text.decode())
+    if not isinstance(entry["name"], str):
+        raise TypeError
+    return entry

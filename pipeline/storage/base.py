@@ -157,11 +157,12 @@ def fault_of(name: str) -> str | None:
     """Why `name` cannot be a name in any storage, in words; None if it can."""
     if "\0" in name:
         return "it holds a NUL"
-    if any(part in {"", ".", ".."} for part in name.split("/")):
+    between = f"/{name}/"
+    if "//" in between or "/./" in between or "/../" in between:
         return "a part of it is empty, `.` or `..`"
     return None
 
 
 def is_hidden(name: str) -> bool:
     """Whether readers of a data set pass a name over: a part of it begins with `_` or `.`."""
-    return any(part.startswith(("_", ".")) for part in name.split("/"))
+    return name.startswith(("_", ".")) or "/_" in name or "/." in name

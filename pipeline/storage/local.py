@@ -108,8 +108,11 @@ class LocalStorage:
 
     def open_input(self, name: str) -> pa.NativeFile:
         path = f"{self.url}/{checked_name(name)}"  # no Path: a lake has many thousands of shards
-        with _reading(path):
+        try:
             return pa.OSFile(path, "rb")
+        except OSError:
+            with _reading(path):
+                raise
 
     def read(self, name: str) -> bytes:
         path = self.path_of(name)

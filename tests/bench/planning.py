@@ -3,20 +3,22 @@
     python -m tests.bench.planning [--shards 100000] [--folder KEEP] [--save FILE]
 
 Makes a lake of tiny shards in hive folders and an output in which each is published, and runs the
-commands that look at all of it: each in a process of its own, once. The shards are one file under
-many names; the published files are one real one, with the name of its shard put into its note,
-so that each of them is proven by `verify --quick`. Memory is what a process holds at its peak above
-what the same command holds for the same job with a single shard.
+commands that look at all of it: each in a process of its own, once. A thousand shards are made,
+and put into each folder. The published files are one real one, with the name and the footer's digest
+of another shard put into its note, so that each of them is proven by `verify --quick`. Memory is what
+a process holds at its peak above what the same command holds for a single shard.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import io
 import json
 import os
 import platform
-import resource
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -31,6 +33,18 @@ FOLDER_SHARDS = 1000
 ROWS = 10
 COLUMNS = 8
 SEED = 7
+
+TELLING = """
+import sys
+from jobs.cli import main
+try:
+    main()
+finally:
+    from pipeline.memory import peak_bytes
+    print(peak_bytes(), file=sys.stderr)
+"""
+"""The command, and then its peak, as its last line. The kernel's word on a child counts what its
+parent held when it was begun."""
 
 
 def main() -> None:
@@ -97,24 +111,19 @@ class Lake:
         """Makes the lake, and its output: by scoring it, or in the likeness of a scored one."""
         if self._output.exists():
             return
+        contents = [shard_bytes(i) for i in range(min(shards, FOLDER_SHARDS))]
         names = [shard_name(i) for i in range(shards)]
-        first = self._input / names[0]
-        first.parent.mkdir(parents=True)
-        columns = {f"f{i}": pa.array(range(ROWS), pa.float32()) for i in range(COLUMNS)}
-        pq.write_table(pa.table(columns), first)
-        for name in names[1:]:
-            path = self._input / name
-            path.parent.mkdir(exist_ok=True)
-            path.hardlink_to(first)
+        for i, name in enumerate(names):
+            put(self._input / name, contents[i % FOLDER_SHARDS])
         if like is None:
             make_model(self._model)
             run(*self.orders["score, nothing to do"])
             return
         made = (like._output / names[0]).read_bytes()
-        for name in names:
-            path = self._output / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(renamed(made, names[0], name))
+        digests = [footer_digest(content) for content in contents]
+        for i, name in enumerate(names):
+            given = {names[0]: name, digests[0]: digests[i % FOLDER_SHARDS]}
+            put(self._output / name, renoted(made, given))
         shutil.copytree(like._output / "_shardscore", self._output / "_shardscore")
 
 
@@ -123,11 +132,33 @@ def shard_name(number: int) -> str:
     return f"day={number // FOLDER_SHARDS:05}/part-{number:08}.parquet"
 
 
-def renamed(published: bytes, was: str, name: str) -> bytes:
-    """A published file whose note says that it is of another shard."""
-    if published.count(was.encode()) != 1:
-        raise SystemExit(f"{was} is not in the published file once")
-    return published.replace(was.encode(), name.encode())
+def shard_bytes(number: int) -> bytes:
+    """A shard with values of its own; all are of one size."""
+    file = io.BytesIO()
+    values = [range(ROWS * (number + i), ROWS * (number + i + 1)) for i in range(COLUMNS)]
+    columns = {f"f{i}": pa.array(numbers, pa.float32()) for i, numbers in enumerate(values)}
+    pq.write_table(pa.table(columns), file, compression="none", use_dictionary=False)
+    return file.getvalue()
+
+
+def footer_digest(content: bytes) -> str:
+    (length,) = struct.unpack("<I", content[-8:-4])
+    return hashlib.sha256(content[-8 - length : -8]).hexdigest()
+
+
+def renoted(published: bytes, given: dict[str, str]) -> bytes:
+    """A published file with other texts, of the same lengths, in its note."""
+    for was, now in given.items():
+        if published.count(was.encode()) != 1 or len(was) != len(now):
+            raise SystemExit(f"{was} cannot be replaced in the published file")
+        published = published.replace(was.encode(), now.encode())
+    return published
+
+
+def put(path: Path, content: bytes) -> None:
+    if not path.parent.exists():
+        path.parent.mkdir(parents=True)
+    path.write_bytes(content)
 
 
 def make_model(path: Path) -> None:
@@ -142,24 +173,16 @@ def make_model(path: Path) -> None:
 def run(*arguments: str) -> tuple[float, int]:
     """Runs the command; returns its seconds, and its resident bytes at their peak."""
     begun = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "jobs", *arguments],
+    done = subprocess.run(
+        [sys.executable, "-c", TELLING, *arguments],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
+        check=False,
     )
-    assert process.stderr is not None
-    said = process.stderr.read()
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
-        raise SystemExit(said)
-    return time.perf_counter() - begun, peak_of(used)
-
-
-def peak_of(used: resource.struct_rusage) -> int:
-    """Resident bytes of a process at their peak."""
-    return used.ru_maxrss * 1024
+    if done.returncode != 0:
+        raise SystemExit(done.stderr)
+    return time.perf_counter() - begun, int(done.stderr.splitlines()[-1])
 
 
 def table(found: dict[str, Any]) -> str:
