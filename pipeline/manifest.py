@@ -26,16 +26,19 @@ from pipeline.published import (
     FileFacts,
     Inventory,
     facts_of,
-    in_threads,
     take_inventory,
 )
 from pipeline.quarantine import dead_letter_name
 from pipeline.records import RowCounts
+from pipeline.threads import in_threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from pipeline.storage import Storage
+
+_HEAD = 4096
+"""Bytes in which all that precedes the shards of a manifest has room."""
 
 NOT_LISTED = "not listed"
 """What a manifest says of a shard that it does not know."""
@@ -103,11 +106,18 @@ def success(plan_id: str, manifest: bytes) -> bytes:
     return json.dumps(line).encode() + b"\n"
 
 
-def vouched(output: Storage) -> str | None:
-    """The plan that `_SUCCESS` names, if the manifest is the one that it vouches for."""
+def vouched(output: Storage, fingerprint: str = "") -> str | None:
+    """The plan that `_SUCCESS` names, if the manifest is the one that it vouches for.
+
+    Args:
+        output: The output.
+        fingerprint: The job that the manifest must be of; empty: of whichever.
+    """
     try:
         line, manifest = output.read(SUCCESS), output.read(MANIFEST)
         plan_id = str(json.loads(line)["plan_id"])
+        if fingerprint and f'\n "fingerprint": "{fingerprint}",\n'.encode() not in manifest[:_HEAD]:
+            return None
     except (NotFoundError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return plan_id if line == success(plan_id, manifest) else None

@@ -13,6 +13,7 @@ from pipeline.checkpoints import in_progress
 from pipeline.errors import ModelError, NotFoundError
 from pipeline.plan import work_units
 from pipeline.published import SUCCESS
+from pipeline.runtime import begin_import
 from pipeline.staffing import Staff
 from pipeline.storage import storage_at
 from pipeline.survey import Survey, survey
@@ -40,7 +41,12 @@ def plan(job: Job, *, with_model: bool) -> tuple[dict[str, Any], list[FailedShar
     Raises:
         ShardscoreError: What would keep `score` from beginning.
     """
-    surveyed = survey(job)
+
+    def on_work(_shards: int, _bytes: int) -> None:
+        if with_model:
+            begin_import()
+
+    surveyed = survey(job, on_work)
     at = surveyed.standing
     failed = [*surveyed.unreadable, *at.changed]
     document: dict[str, Any] = {
@@ -67,8 +73,7 @@ def plan(job: Job, *, with_model: bool) -> tuple[dict[str, Any], list[FailedShar
         capacity = Staff(job).capacity(surveyed)
         document |= {"workers": capacity.workers, "threads": capacity.threads}
     document.update(_decided(surveyed))
-    names = {shard.name for shard in surveyed.found.shards}
-    document["other_files"] = len(ledger.published(surveyed.output).keys() - names)
+    document["other_files"] = surveyed.other_files
     document["notes"] = [surveyed.rewritten_note] if surveyed.rewritten_note else []
     if with_model and at.pending:
         unfit = _with_model(surveyed, document)

@@ -36,7 +36,8 @@ class Shard:
         footer_sha256: Digest of the footer's bytes. With `size` it identifies the content: the
             footer holds each column chunk's offset, sizes and statistics, and unlike the mtime
             it is the same wherever the file is copied.
-        schema: Arrow schema; shards of equal schemas share one object.
+        schema: Arrow schema; shards of equal schemas share one object. None where a published
+            file says that it was made from this very shard: then nobody asks for it.
         etag: What an object store calls this version of it; None on a disk.
     """
 

@@ -60,7 +60,7 @@ def score(
     """
     observer, stop = observer or Silent(), stop or Stop()
     with ExitStack() as claims, Staff(job) as staff:
-        surveyed = survey(job)
+        surveyed = survey(job, staff.expect)
         if surveyed.idle:
             return _idle(surveyed, observer, claims)
         _claim(surveyed, claims)

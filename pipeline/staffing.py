@@ -21,6 +21,7 @@ from pipeline.machine import this_machine
 from pipeline.model_file import stored_bytes
 from pipeline.plan import listing, plan_id
 from pipeline.pool import Pool
+from pipeline.runtime import begin_import, bound_threads
 from pipeline.storage import storage_at
 from pipeline.storage.locate import is_shared
 
@@ -98,7 +99,10 @@ class Staff:
 
     def _begin(self, capacity: Capacity) -> None:
         self._capacity = capacity
-        if capacity.workers > 1:
+        if capacity.workers == 1:
+            bound_threads(capacity.threads)
+            begin_import()
+        else:
             self._pool = self._ends.enter_context(Pool(capacity.workers, capacity.threads))
 
     def _decided(self, shards: int, size: int, threads: Any) -> Capacity:
