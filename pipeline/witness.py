@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline import manifest
 from pipeline.entries import Cursor, entries
 from pipeline.errors import NotFoundError
-from pipeline.ledger import PLANS
+from pipeline.ledger import plan_name
 from pipeline.published import MANIFEST
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Witness:
     def __init__(self, output: Storage, written: ObjectInfo, plan_id: str) -> None:
         self._written = written
         self._listed = Cursor(entries(output, MANIFEST))
-        self._planned = Cursor(entries(output, f"{PLANS}/{plan_id}.json"))
+        self._planned = Cursor(entries(output, plan_name(plan_id)))
 
     def shard_of(self, published: ObjectInfo) -> Mapping[str, Any] | None:
         """The identity of the shard that a published file was made from, if that is proven.
