@@ -82,12 +82,7 @@ def listed(inputs: Iterable[str], output: str, *, follow_links: bool = False) ->
     outside = Outside(output)
     addresses = list(inputs)
     for address in addresses:
-        files = (
-            remote_files(address, output)
-            if has_scheme(address)
-            else local_files(address, outside, follow=follow_links)
-        )
-        for file in files:
+        for file in _files(address, output, outside, follow_links=follow_links):
             other = found.setdefault(file.name, file)
             if other.path != file.path:
                 raise UsageError(
@@ -98,6 +93,20 @@ def listed(inputs: Iterable[str], output: str, *, follow_links: bool = False) ->
     ordered = [found[name] for name in sorted(found)]
     _refuse_doubles([file for file in ordered if file.refused is None], len(addresses))
     return ordered
+
+
+def _files(address: str, output: str, outside: Outside, *, follow_links: bool) -> list[Found]:
+    try:
+        if has_scheme(address):
+            return remote_files(address, output)
+        return list(local_files(address, outside, follow=follow_links))
+    except RecursionError:  # patterns are matched part by part, each within the one before
+        raise UsageError(
+            "the input has more parts than can be matched",
+            path=address,
+            received=f"{address.count('/'):,} slashes",
+            hint="give its folder as --input, or a glob with fewer parts",
+        ) from None
 
 
 def _refuse_doubles(files: Sequence[Found], inputs: int) -> None:

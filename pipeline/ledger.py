@@ -122,6 +122,11 @@ def freeze_plan(output: Storage, shards: Iterable[Shard]) -> str:
     return name
 
 
+def plan_name(plan_id: str) -> str:
+    """The name of a plan's file."""
+    return f"{PLANS}/{plan_id}.json"
+
+
 def read_plan(output: Storage, name: str) -> list[dict[str, Any]]:
     """The shards of a plan, as their identities.
 

@@ -26,7 +26,7 @@ from pipeline.errors import (
     shortened,
 )
 from pipeline.frames import frame_of
-from pipeline.preview import status
+from pipeline.status import status
 from pipeline.storage import storage_at
 from pipeline.threads import in_threads
 

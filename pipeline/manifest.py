@@ -18,6 +18,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from pipeline import findings
+from pipeline.entries import entries
 from pipeline.errors import CorruptShardError, NotFoundError
 from pipeline.published import (
     FOOTER_THREADS,
@@ -70,7 +71,7 @@ def complete(
         StorageError: Storage failed.
     """
     inventory = take_inventory(output)
-    if idle and vouched(output) == plan_id and _fits(output.read(MANIFEST), inventory):
+    if idle and vouched(output) == plan_id and _fits(entries(output, MANIFEST), inventory):
         return True
     wanted = {shard["name"]: shard for shard in planned}
     if not wanted.keys() <= inventory.files.keys():
@@ -123,10 +124,10 @@ def vouched(output: Storage, fingerprint: str = "") -> str | None:
     return plan_id if line == success(plan_id, manifest) else None
 
 
-def _fits(manifest: bytes, inventory: Inventory) -> bool:
+def _fits(listed: Iterable[Mapping[str, Any]], inventory: Inventory) -> bool:
     """Whether the files that a manifest lists are there, with the sizes that it lists."""
     files, letters = inventory.files, inventory.letters
-    for entry in json.loads(manifest)["shards"]:
+    for entry in listed:
         name, bad = entry["name"], entry.get("quarantine")
         if name not in files or files[name].size != entry["size"]:
             return False

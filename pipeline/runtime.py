@@ -19,6 +19,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ConfigError
+from pipeline.memory import no_collections
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -74,7 +75,7 @@ def _import(quiet: Callable[[], AbstractContextManager[None]]) -> Any:
             received=f"KERAS_BACKEND={os.environ['KERAS_BACKEND']}",
         )
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    with quiet():
+    with quiet(), no_collections():
         import tensorflow as tf
 
         _bound_to(tf, _threads)

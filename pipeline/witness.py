@@ -13,22 +13,18 @@ Marks are there only while no work is left. A run takes them away before it publ
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from pipeline import manifest
-from pipeline.errors import DataError, NotFoundError
-from pipeline.footer import parquet_errors
-from pipeline.ledger import PLANS
+from pipeline.entries import Cursor, entries
+from pipeline.errors import NotFoundError
+from pipeline.ledger import plan_name
 from pipeline.published import MANIFEST
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from pipeline.storage import ObjectInfo, Storage
-
-_BLOCK = 1 << 18
-_OPENING, _PARTING, _CLOSING = b'"shards": [\n', b"},\n", b"\n]"
 
 
 class Witness:
@@ -39,8 +35,8 @@ class Witness:
 
     def __init__(self, output: Storage, written: ObjectInfo, plan_id: str) -> None:
         self._written = written
-        self._listed = _Cursor(_entries(output, MANIFEST))
-        self._planned = _Cursor(_entries(output, f"{PLANS}/{plan_id}.json"))
+        self._listed = Cursor(entries(output, MANIFEST))
+        self._planned = Cursor(entries(output, plan_name(plan_id)))
 
     def shard_of(self, published: ObjectInfo) -> Mapping[str, Any] | None:
         """The identity of the shard that a published file was made from, if that is proven.
@@ -72,46 +68,3 @@ def witness(output: Storage, fingerprint: str) -> Witness | None:
 
 def _before(published: ObjectInfo, written: ObjectInfo) -> bool:
     return max(published.mtime_ns, published.ctime_ns) < written.mtime_ns
-
-
-class _Cursor:
-    """Entries that are sorted by name, asked for in the order of their names."""
-
-    def __init__(self, entries: Iterator[dict[str, Any]]) -> None:
-        self._entries = entries
-        self._next = next(entries, None)
-
-    def at(self, name: str) -> dict[str, Any] | None:
-        while self._next is not None and self._next["name"] < name:
-            self._next = next(self._entries, None)
-        return self._next if self._next is not None and self._next["name"] == name else None
-
-
-def _entries(output: Storage, name: str) -> Iterator[dict[str, Any]]:
-    """The entries of a manifest or of a plan, one at a time. What cannot be read ends them.
-
-    In both, entries are parted at an end of a line, which no text in JSON can hold.
-    """
-    left, opened = b"", False
-    try:
-        with parquet_errors(f"{output.url}/{name}"), output.open_input(name) as file:
-            while block := file.read(_BLOCK):
-                left += block
-                if not opened:
-                    _, opening, rest = left.partition(_OPENING)
-                    if not opening:
-                        continue
-                    left, opened = rest, True
-                *whole, left = left.split(_PARTING)
-                for text in whole:
-                    yield _entry(text + b"}")
-        yield _entry(left.rpartition(_CLOSING)[0])
-    except (DataError, NotFoundError, ValueError, TypeError, KeyError):
-        return
-
-
-def _entry(text: bytes) -> dict[str, Any]:
-    entry: dict[str, Any] = json.loads(text.decode())
-    if not isinstance(entry["name"], str):
-        raise TypeError
-    return entry

@@ -3,10 +3,13 @@
     python -m tests.bench.planning [--shards 100000] [--folder KEEP] [--save FILE]
 
 Makes a lake of tiny shards in hive folders and an output in which each is published, and runs the
-commands that look at all of it: each in a process of its own, once. A thousand shards are made,
-and put into each folder. The published files are one real one, with the name and the footer's digest
-of another shard put into its note, so that each of them is proven by `verify --quick`. Memory is what
-a process holds at its peak above what the same command holds for a single shard.
+commands that look at all of it: each in a process of its own, once. A thousand shards are made, and
+put into each folder. The published files are one real one, with the name and the footer's digest of
+another shard put into its note, so that each of them is proven by `verify --quick`.
+
+Memory is what a process holds at its peak above what the same command holds for a single shard.
+Beside the wall time stand seconds of the processor, which other work on the machine does not change
+as much.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import io
 import json
 import os
 import platform
+import resource
 import shutil
 import struct
 import subprocess
@@ -72,13 +76,9 @@ def measured(folder: Path, shards: int) -> dict[str, Any]:
     many.make(shards, like=one)
     figures: dict[str, dict[str, float]] = {}
     for name, arguments in many.orders.items():
-        base = run(*one.orders[name])
-        seconds, peak = run(*arguments)
-        figures[name] = {
-            "seconds": seconds,
-            "peak_bytes": peak,
-            "bytes_per_shard": (peak - base[1]) / shards,
-        }
+        base = run(*one.orders[name])["peak_bytes"]
+        figures[name] = run(*arguments)
+        figures[name]["bytes_per_shard"] = (figures[name]["peak_bytes"] - base) / shards
     return {
         "machine": f"{os.cpu_count()} cores, {platform.machine()}",
         "shards": shards,
@@ -170,9 +170,9 @@ def make_model(path: Path) -> None:
     subprocess.run([sys.executable, "-c", code, str(path)], check=True, capture_output=True)
 
 
-def run(*arguments: str) -> tuple[float, int]:
+def run(*arguments: str) -> dict[str, float]:
     """Runs the command; returns its seconds, and its resident bytes at their peak."""
-    begun = time.perf_counter()
+    begun, spent = time.perf_counter(), processor_seconds()
     done = subprocess.run(
         [sys.executable, "-c", TELLING, *arguments],
         stdout=subprocess.DEVNULL,
@@ -182,17 +182,26 @@ def run(*arguments: str) -> tuple[float, int]:
     )
     if done.returncode != 0:
         raise SystemExit(done.stderr)
-    return time.perf_counter() - begun, int(done.stderr.splitlines()[-1])
+    return {
+        "seconds": time.perf_counter() - begun,
+        "processor_seconds": processor_seconds() - spent,
+        "peak_bytes": int(done.stderr.splitlines()[-1]),
+    }
+
+
+def processor_seconds() -> float:
+    """What the children of this process have spent."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def table(found: dict[str, Any]) -> str:
     lines = [f"{found['machine']}, {found['shards']:,} shards", ""]
-    lines.append(f"{'':<26}{'seconds':>9}{'peak MB':>9}{'bytes a shard':>15}")
-    lines += [
-        f"{name:<26}{of['seconds']:>9.2f}{of['peak_bytes'] / 1e6:>9.0f}"
-        f"{of['bytes_per_shard']:>15,.0f}"
-        for name, of in found["commands"].items()
-    ]
+    lines.append(f"{'':<26}{'seconds':>9}{'of CPU':>9}{'peak MB':>9}{'bytes a shard':>15}")
+    for name, of in found["commands"].items():
+        times = f"{of['seconds']:>9.2f}{of['processor_seconds']:>9.2f}"
+        memory = f"{of['peak_bytes'] / 1e6:>9.0f}{of['bytes_per_shard']:>15,.0f}"
+        lines.append(f"{name:<26}{times}{memory}")
     return "\n".join(lines) + "\n"
 
 
