@@ -72,21 +72,24 @@ def score(
     rescore_changed: opt.RescoreChanged = None,
     shard_index: opt.ShardIndex = None,
     shard_count: opt.ShardCount = None,
+    workers: opt.Workers = None,
+    threads: opt.Threads = None,
     fail_fast: opt.FailFast = False,
     log_format: opt.LogFormat = "auto",
     quiet: opt.Quiet = False,
     as_json: opt.AsJson = False,
 ) -> None:
     """Score what is not scored yet. Run it again to continue after any interruption."""
-    from pipeline.memory import share_one_heap
+    from pipeline.memory import no_collections, share_one_heap
 
     share_one_heap()
-    from jobs.settings import job_from
-    from pipeline import report as reports
-    from pipeline import tables
-    from pipeline.progress import observer_for
-    from pipeline.run import score as run_score
-    from pipeline.stop import Stop
+    with no_collections():
+        from jobs.settings import job_from
+        from pipeline import report as reports
+        from pipeline import tables
+        from pipeline.progress import observer_for
+        from pipeline.run import score as run_score
+        from pipeline.stop import Stop
 
     job = job_from(given(locals()), config)
     observer = observer_for(log_format, quiet=quiet)
@@ -135,6 +138,8 @@ def plan(
     rescore_changed: opt.RescoreChanged = None,
     shard_index: opt.ShardIndex = None,
     shard_count: opt.ShardCount = None,
+    workers: opt.Workers = None,
+    threads: opt.Threads = None,
     with_model: Annotated[
         bool,
         typer.Option(
@@ -149,8 +154,11 @@ def plan(
 
     No row is read and nothing is written.
     """
-    from jobs.settings import job_from
-    from pipeline import preview, tables
+    from pipeline.memory import no_collections
+
+    with no_collections():
+        from jobs.settings import job_from
+        from pipeline import preview, tables
 
     job = job_from(given(locals()), config)
     document, failed = preview.plan(job, with_model=with_model)
@@ -166,9 +174,13 @@ def status(
     as_json: opt.AsJson = False,
 ) -> None:
     """Tell how an output stands, from its storage alone."""
-    from pipeline import preview, tables
+    from pipeline.memory import no_collections
 
-    document = preview.status(output)
+    with no_collections():
+        from pipeline import tables
+        from pipeline.status import status as status_of
+
+    document = status_of(output)
     if not document["begun"]:
         raise NoInputError(
             "no run has begun an output here",

@@ -23,13 +23,15 @@ def given(values: dict[str, Any]) -> dict[str, Any]:
     # Typer would split the variable at blanks, which paths may hold: here it is a line each.
     if not named.get("input"):
         named["input"] = os.environ.get("SHARDSCORE_INPUT", "").splitlines()
-    if isinstance(named.get("batch_size"), str) and named["batch_size"] != "auto":
-        try:
-            named["batch_size"] = int(named["batch_size"])
-        except ValueError:
-            raise typer.BadParameter(
-                f"{named['batch_size']!r} is neither a number nor auto", param_hint="--batch-size"
-            ) from None
+    for name in ("batch_size", "workers", "threads"):
+        if isinstance(named.get(name), str) and named[name] != "auto":
+            try:
+                named[name] = int(named[name])
+            except ValueError:
+                raise typer.BadParameter(
+                    f"{named[name]!r} is neither a number nor auto",
+                    param_hint=f"--{name.replace('_', '-')}",
+                ) from None
     limit = named.get("max_bad_rows")
     if isinstance(limit, str) and limit.isdecimal():
         named["max_bad_rows"] = int(limit)

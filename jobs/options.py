@@ -250,6 +250,26 @@ ShardCount = Annotated[
         help="How many shares there are, alike in rows.",
     ),
 ]
+Workers = Annotated[
+    str | None,
+    typer.Option(
+        envvar="SHARDSCORE_WORKERS",
+        show_envvar=False,
+        metavar="N|auto",
+        help="Processes that score, a shard at a time each. auto (the default): as many as cores, "
+        "memory and work are good for.",
+    ),
+]
+Threads = Annotated[
+    str | None,
+    typer.Option(
+        envvar="SHARDSCORE_THREADS",
+        show_envvar=False,
+        metavar="N|auto",
+        help="Threads in each pool of a process. auto (the default): the cores, divided by the "
+        "workers.",
+    ),
+]
 FollowLinks = Annotated[
     bool | None,
     typer.Option(

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _TAKES = {
     "batch_size": "a whole number from 1 to 10,000,000, or auto",
+    "workers": "a whole number from 1 to 1,024, or auto",
+    "threads": "a whole number from 1 to 1,024, or auto",
     "max_bad_rows": "a whole number, or a percentage like 1%",
     "model_sha256": "64 hexadecimal digits in lower case",
     "preprocess": "module:function, or path/to/file.py:function",

@@ -68,6 +68,22 @@ def elements(data: bytes, field: int) -> Iterator[Struct]:
         raise EndOfDataError("a struct that does not end") from None
 
 
+def end_of(data: bytes, field: int) -> int:
+    """The position behind a field of the struct at the start of the data; 0 if it has none.
+
+    Raises:
+        ThriftError: The data are not of the protocol.
+    """
+    try:
+        for number, kind, position in _fields(data):
+            if number == field:
+                told_by_type = kind in (_TRUE, _FALSE)
+                return position if told_by_type else _value(data, position, kind, 0)[1]
+    except (IndexError, packing.error):
+        raise EndOfDataError("a struct that does not end") from None
+    return 0
+
+
 def _fields(data: bytes) -> Iterator[tuple[int, int, int]]:
     """Number, type and position of the fields of the outermost struct."""
     number, position = 0, 0

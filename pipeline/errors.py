@@ -20,6 +20,7 @@
     ├── IncompleteError       an output is asked for whole, and has work left
     ├── BusyError             another run is at work on the output
     ├── StoppedError          asked to stop; there is work left
+    ├── WorkerDiedError       a worker process was killed, or ended by itself; there is work left
     └── ConfigError           the job's configuration is wrong
         └── ModelError            the model is missing, unreadable, refused or inconsistent
             ├── PredictFailedError    predict() raised on the first rows
@@ -220,6 +221,10 @@ class StoppedError(ShardscoreError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self.message, {**self.facts, "signum": self.signum})
+
+
+class WorkerDiedError(ShardscoreError):
+    """A worker process was killed, or ended by itself; what it had in hand is left."""
 
 
 class ConfigError(ShardscoreError):

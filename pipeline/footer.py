@@ -8,21 +8,19 @@ digest of the data before the footer, so that a file can be proved whole without
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import struct
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
-from pydantic import TypeAdapter, ValidationError
 
 from pipeline.errors import ContractError, CorruptShardError, StorageError
-from pipeline.records import RowCounts  # noqa: TC001 - pydantic reads it at run time
+from pipeline.records import RowCounts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,11 +63,11 @@ class Provenance:
 
     def encoded(self) -> dict[bytes, bytes]:
         """The note as Parquet key-value metadata; equal notes give equal bytes."""
-        fields = asdict(self)
+        counts = {name: getattr(self.counts, name) for name in _COUNT_FIELDS}
         if not self.counts.nonfinite:  # notes were written before it was counted, and are read
-            del fields["counts"]["nonfinite"]
-        text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
-        return {PROVENANCE_KEY: text.encode()}
+            del counts["nonfinite"]
+        values = {**{name: getattr(self, name) for name in _NOTE_FIELDS}, "counts": counts}
+        return {PROVENANCE_KEY: _SPELT.encode(values).encode()}
 
     @classmethod
     def of(cls, metadata: pq.FileMetaData) -> Provenance | None:
@@ -78,17 +76,35 @@ class Provenance:
         if note is None:
             return None
         try:
-            found = _notes().validate_json(note)
-        except ValidationError:
+            values = json.loads(note)
+            found = cls(**{**values, "counts": RowCounts(**values["counts"])})
+        except (ValueError, TypeError, KeyError, RecursionError):
+            return None
+        if not found._typed:
             return None
         # One note has one spelling: with more in it, or less, it is not ours.
         return found if found.encoded()[PROVENANCE_KEY] == note else None
 
+    @property
+    def _typed(self) -> bool:
+        """Whether each field is of its type: what is read may be anything."""
+        counts = self.counts
+        numbers = (
+            *(self.batch_size, self.format),
+            *(counts.rows_in, counts.scored, counts.null_scored),
+            *(counts.quarantined, counts.nonfinite),
+        )
+        texts = (self.fingerprint, self.model_sha256, self.code_sha256, self.method, self.data_xxh3)
+        return (
+            all(type(number) is int for number in numbers)
+            and all(type(text) is str for text in texts)
+            and type(self.input) is dict
+        )
 
-@functools.cache
-def _notes() -> TypeAdapter[Provenance]:
-    """The parser of notes, which is slow to build."""
-    return TypeAdapter(Provenance)
+
+_NOTE_FIELDS = tuple(field.name for field in fields(Provenance))
+_COUNT_FIELDS = tuple(field.name for field in fields(RowCounts))
+_SPELT = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
 
 @contextmanager
@@ -139,12 +155,40 @@ def read_footer(storage: Storage, name: str) -> tuple[pq.FileMetaData, str]:
         NotFoundError: There is no such file.
         StorageError: It could not be read.
     """
+    footer = read_footer_bytes(storage, name)
+    return parsed(footer, f"{storage.url}/{name}"), digest_of(footer)
+
+
+def read_footer_bytes(storage: Storage, name: str) -> bytes:
+    """A Parquet file's footer as it stands. Raises as `read_footer` does."""
     path = f"{storage.url}/{name}"
     with parquet_errors(path), storage.open_input(name) as file:
-        footer = footer_bytes(file, path)
-        digest = hashlib.sha256(footer).hexdigest()
-        with pq.ParquetFile(file, pre_buffer=False, **thrift_limits(footer)) as parquet:
-            return parquet.metadata, digest
+        return footer_bytes(file, path)
+
+
+def digest_of(footer: bytes) -> str:
+    """The SHA-256 of a footer, by which a shard is known."""
+    return hashlib.sha256(footer).hexdigest()
+
+
+def parsed(footer: bytes, path: str) -> pq.FileMetaData:
+    """A footer as pyarrow reads it.
+
+    Args:
+        footer: Its bytes.
+        path: The file's address, for messages.
+
+    Raises:
+        CorruptShardError: It is none.
+        ContractError: Arrow cannot read files with such a schema.
+    """
+    # pyarrow looks for a footer at the end of a file. `ParquetFile` would do the same, and then
+    # build an index of the columns that takes it longer than all the rest.
+    file = pa.BufferReader(footer + struct.pack("<I", len(footer)) + _MAGIC)
+    with parquet_errors(path):
+        reader = pq.ParquetReader()
+        reader.open(file, pre_buffer=False, **thrift_limits(footer))
+        return reader.metadata
 
 
 def footer_bytes(file: pa.NativeFile, path: str) -> bytes:

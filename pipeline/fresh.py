@@ -15,6 +15,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import importlib
+import io
 import json
 import os
 import signal
@@ -178,11 +179,8 @@ class Fresh:
 
 def serve(modules: Sequence[str]) -> None:
     """The first process: imports TensorFlow and `modules`, then forks for each order."""
-    orders, answers = os.fdopen(os.dup(0), "rb"), os.dup(1)
-    # What the user's modules print is no answer.
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    os.dup2(2, 1)
-    _die_with_parent()
+    reading, answers = apart()
+    orders = os.fdopen(reading, "rb")
     share_one_heap()
     from pipeline.runtime import tensorflow
 
@@ -200,6 +198,29 @@ def serve(modules: Sequence[str]) -> None:
             os.write(answers, json.dumps(_carried_out(function, order) | {"last": True}).encode())
             os.write(answers, b"\n")
             return
+
+
+def apart(parent: int | None = None) -> tuple[int, int]:
+    """Sets up a process that takes orders on standard input and answers on standard output.
+
+    What is printed from then on is no answer: it goes to standard error. The process ends when
+    the one that began it does.
+
+    Args:
+        parent: The number of that process, if it may have ended already.
+
+    Returns:
+        The descriptors of the orders and the answers.
+    """
+    orders, answers = os.dup(0), os.dup(1)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(2, 1)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)
+    _die_with_parent()
+    if parent not in {None, os.getppid()}:
+        os._exit(1)
+    return orders, answers
 
 
 def _of_a_fork(function: str, order: dict[str, Any]) -> bytes:

@@ -33,7 +33,7 @@ _PARTS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ),
     ("What is written", ("postprocess", "labels", "top_k", "label_output", "nonfinite")),
     ("Rows that cannot be scored", ("on_bad_row", "max_bad_rows")),
-    ("How", ("method", "batch_size", "small_shard_rows", "checkpoint_every")),
+    ("How", ("method", "batch_size", "small_shard_rows", "checkpoint_every", "workers", "threads")),
 )
 
 _REMARKS = {
@@ -56,6 +56,8 @@ _REMARKS = {
     "batch_size": "auto: follows from the model's inputs",
     "small_shard_rows": "shards of at most this many rows go to predict(); default: the batch size",
     "checkpoint_every": "seconds between two checkpoints of a big shard",
+    "workers": "auto: what cores, memory and work are good for",
+    "threads": "in each pool of a worker; auto: the cores, divided by the workers",
 }
 
 _EXAMPLES: dict[str, Any] = {

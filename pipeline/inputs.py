@@ -43,10 +43,28 @@ class Found:
         """The file's address."""
         return f"{self.root}/{self.key}"
 
-    @property
-    def place(self) -> str:
-        """Where it lies in truth: one file has one place, whatever links lead to it."""
-        return self.path if has_scheme(self.root) else os.path.realpath(self.path)
+
+class Places:
+    """Where files lie in truth: one file has one place, whatever links lead to it.
+
+    Folders are looked at once each: a lake has few of them for its files.
+    """
+
+    def __init__(self) -> None:
+        self._folders: dict[str, str] = {}
+
+    def of(self, file: Found) -> str:
+        """The place of a file."""
+        path = file.path
+        if has_scheme(file.root):
+            return path
+        if os.path.islink(path):  # noqa: PTH114 - one of many thousands
+            return os.path.realpath(path)
+        folder, _, name = path.rpartition("/")
+        real = self._folders.get(folder)
+        if real is None:
+            real = self._folders[folder] = os.path.realpath(folder or "/")
+        return f"{real.rstrip('/')}/{name}"
 
 
 def is_shard(name: str) -> bool:

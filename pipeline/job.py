@@ -68,7 +68,7 @@ class Job(BaseModel):
         keep: Columns carried along: `unused`, `all`, `none`, or names and globs.
         batch_size: Rows a batch, or `auto`: a pure function of the model's signature.
         small_shard_rows: Shards of at most this many rows go to `predict()`; None: the batch
-            size, or 8,192 if that is more; 0: never.
+            size, but 8,192 at most; 0: never.
         method: Which of Keras' prediction methods streams.
         on_bad_row: What happens to a row that cannot be scored.
         max_bad_rows: Most bad rows that a shard may have, a number or a percentage (`1%`).
@@ -79,6 +79,9 @@ class Job(BaseModel):
         checkpoint_every: Seconds between two checkpoints of a big shard; 0: at each batch.
         shard_index: Which share of the shards to score, from 0; None: all of them.
         shard_count: How many shares there are.
+        workers: Processes that score, a shard at a time each; `auto`: what the machine and the
+            work are good for (`pipeline.capacity`).
+        threads: Threads in each pool of a process; `auto`: the cores, divided by the workers.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
@@ -109,6 +112,8 @@ class Job(BaseModel):
     checkpoint_every: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 30.0
     shard_index: Annotated[int, Field(ge=0, strict=True)] | None = None
     shard_count: Annotated[int, Field(ge=1, strict=True)] | None = None
+    workers: Annotated[int, Field(ge=1, le=1024, strict=True)] | Literal["auto"] = "auto"
+    threads: Annotated[int, Field(ge=1, le=1024, strict=True)] | Literal["auto"] = "auto"
 
     @model_validator(mode="after")
     def _a_share_of_how_many(self) -> Self:

@@ -8,8 +8,8 @@ share them.
 from __future__ import annotations
 
 import json
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -24,6 +24,7 @@ from pipeline.footer import Provenance, read_footer
 from pipeline.job import RunRecord
 from pipeline.plan import listing, plan_id
 from pipeline.storage.base import is_hidden
+from pipeline.threads import in_chunks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 RUN = "_shardscore/run.json"
 PLANS = "_shardscore/plans"
 _FOOTER_THREADS = 8
+_CHUNK = 8
 
 
 def read_record(output: Storage) -> RunRecord | None:
@@ -94,11 +96,16 @@ def published(output: Storage) -> dict[str, ObjectInfo]:
 def notes(output: Storage, names: Iterable[str]) -> dict[str, Provenance | None]:
     """The note in each published file's footer, None where there is none."""
     ordered = list(names)
-    with ThreadPoolExecutor(_FOOTER_THREADS) as pool:
-        return dict(zip(ordered, pool.map(lambda name: _note(output, name), ordered), strict=True))
+    read = in_chunks(partial(note, output), ordered, _FOOTER_THREADS, _CHUNK)
+    return dict(zip(ordered, read, strict=True))
 
 
-def _note(output: Storage, name: str) -> Provenance | None:
+def note(output: Storage, name: str) -> Provenance | None:
+    """The note in a published file's footer, None if there is none, or no footer that is sound.
+
+    Raises:
+        StorageError: It could not be read.
+    """
     try:
         metadata, _ = read_footer(output, name)
     except DataError:
@@ -113,6 +120,11 @@ def freeze_plan(output: Storage, shards: Iterable[Shard]) -> str:
     with suppress(AlreadyExistsError):  # the name is the content's digest: that one is ours too
         output.create(f"{PLANS}/{name}.json", stored)
     return name
+
+
+def plan_name(plan_id: str) -> str:
+    """The name of a plan's file."""
+    return f"{PLANS}/{plan_id}.json"
 
 
 def read_plan(output: Storage, name: str) -> list[dict[str, Any]]:

@@ -26,9 +26,9 @@ from pipeline.errors import (
     shortened,
 )
 from pipeline.frames import frame_of
-from pipeline.preview import status
-from pipeline.published import in_threads
+from pipeline.status import status
 from pipeline.storage import storage_at
+from pipeline.threads import in_threads
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

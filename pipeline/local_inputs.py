@@ -89,7 +89,7 @@ class Outside:
         return leads_out(self._output, real)
 
     def __contains__(self, path: str) -> bool:
-        folder = str(Path(path).parent)
+        folder = os.path.dirname(path)  # noqa: PTH120 - one of many thousands
         if folder not in self._folders:
             self._folders[folder] = self.covers(os.path.realpath(folder))
         return self._folders[folder]

@@ -18,6 +18,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from pipeline import findings
+from pipeline.entries import entries
 from pipeline.errors import CorruptShardError, NotFoundError
 from pipeline.published import (
     FOOTER_THREADS,
@@ -26,16 +27,19 @@ from pipeline.published import (
     FileFacts,
     Inventory,
     facts_of,
-    in_threads,
     take_inventory,
 )
 from pipeline.quarantine import dead_letter_name
 from pipeline.records import RowCounts
+from pipeline.threads import in_threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from pipeline.storage import Storage
+
+_HEAD = 4096
+"""Bytes in which all that precedes the shards of a manifest has room."""
 
 NOT_LISTED = "not listed"
 """What a manifest says of a shard that it does not know."""
@@ -67,7 +71,7 @@ def complete(
         StorageError: Storage failed.
     """
     inventory = take_inventory(output)
-    if idle and vouched(output) == plan_id and _fits(output.read(MANIFEST), inventory):
+    if idle and vouched(output) == plan_id and _fits(entries(output, MANIFEST), inventory):
         return True
     wanted = {shard["name"]: shard for shard in planned}
     if not wanted.keys() <= inventory.files.keys():
@@ -103,20 +107,27 @@ def success(plan_id: str, manifest: bytes) -> bytes:
     return json.dumps(line).encode() + b"\n"
 
 
-def vouched(output: Storage) -> str | None:
-    """The plan that `_SUCCESS` names, if the manifest is the one that it vouches for."""
+def vouched(output: Storage, fingerprint: str = "") -> str | None:
+    """The plan that `_SUCCESS` names, if the manifest is the one that it vouches for.
+
+    Args:
+        output: The output.
+        fingerprint: The job that the manifest must be of; empty: of whichever.
+    """
     try:
         line, manifest = output.read(SUCCESS), output.read(MANIFEST)
         plan_id = str(json.loads(line)["plan_id"])
+        if fingerprint and f'\n "fingerprint": "{fingerprint}",\n'.encode() not in manifest[:_HEAD]:
+            return None
     except (NotFoundError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return plan_id if line == success(plan_id, manifest) else None
 
 
-def _fits(manifest: bytes, inventory: Inventory) -> bool:
+def _fits(listed: Iterable[Mapping[str, Any]], inventory: Inventory) -> bool:
     """Whether the files that a manifest lists are there, with the sizes that it lists."""
     files, letters = inventory.files, inventory.letters
-    for entry in json.loads(manifest)["shards"]:
+    for entry in listed:
         name, bad = entry["name"], entry.get("quarantine")
         if name not in files or files[name].size != entry["size"]:
             return False

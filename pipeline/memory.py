@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import platform
 import resource
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _STATUS = Path("/proc/self/status")
 _RESET = Path("/proc/self/clear_refs")
@@ -24,6 +30,22 @@ def share_one_heap() -> None:
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     if "MALLOC_ARENA_MAX" not in os.environ and platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
+
+
+@contextmanager
+def no_collections() -> Iterator[None]:
+    """Holds Python's collections of garbage back while much is imported.
+
+    What an import makes stays, so they walk it again and again and free nothing: without them
+    TensorFlow's takes a fifth less, other imports a tenth.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def resident_bytes() -> int:

@@ -102,6 +102,22 @@ def digest_of(path: str) -> str:
     return _digest(_chunks(path))
 
 
+def stored_bytes(path: str) -> int:
+    """Bytes of a model's file or folder; 0 if there is none.
+
+    Raises:
+        StorageError: The object store that holds it failed.
+    """
+    folder, _, name = path.rstrip("/").rpartition("/")
+    if has_scheme(path):
+        try:
+            return storage_at(folder).info(name).size
+        except NotFoundError:
+            return sum(info.size for info in storage_at(path).list())
+    files = Path(path).rglob("*") if Path(path).is_dir() else [Path(path)]
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
 @contextmanager
 def at_hand(path: str) -> Iterator[tuple[Path, str]]:
     """A model's file or folder on the local disk, and its SHA-256; a copy if it is stored

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+import io
 import json
 import zlib
 from dataclasses import dataclass
@@ -76,6 +77,9 @@ def standing(
     changed: list[FailedShard] = []
     replaced: set[str] = set()
     for shard in shards:
+        if shard.schema is None:  # it was held against its published file when it was found
+            done.append(shard)
+            continue
         if shard.name not in published:
             pending.append(shard)
             continue
@@ -84,7 +88,7 @@ def standing(
         if note is None or note.fingerprint != fingerprint:
             raise foreign_output(path, note, fingerprint)
         # Dead letters of a shard have its name. They are a few of its rows, and never replace it.
-        partial = is_dead_letters(shard) and note.input.get("rows") != shard.rows
+        partial = note.input.get("rows") != shard.rows and is_dead_letters(shard)
         if rescore(shard, note) and not partial:
             pending.append(shard)
             replaced.add(shard.name)
@@ -93,6 +97,17 @@ def standing(
         else:
             changed.append(FailedShard(shard.name, shard.path, changed_input(shard, note)))
     return Standing(tuple(done), tuple(pending), tuple(changed), frozenset(replaced))
+
+
+def together(parts: Iterable[Standing]) -> Standing:
+    """How the shards of several parts of an input stand."""
+    parts = list(parts)
+    return Standing(
+        tuple(shard for part in parts for shard in part.done),
+        tuple(shard for part in parts for shard in part.pending),
+        tuple(shard for part in parts for shard in part.changed),
+        frozenset(name for part in parts for name in part.replaced),
+    )
 
 
 def foreign_output(path: str, note: Provenance | None, fingerprint: str) -> OutputMismatchError:
@@ -194,8 +209,16 @@ def work_units(
 
 def listing(shards: Iterable[Shard]) -> bytes:
     """The frozen listing of a plan, as it is stored: one JSON document."""
-    entries = [shard.identity for shard in shards]
-    return json.dumps({"format": 1, "shards": entries}, indent=0, sort_keys=True).encode()
+    # What json.dumps() would write at once, with the identities of all shards in memory.
+    empty = json.dumps({"format": 1, "shards": []}, indent=0, sort_keys=True)
+    opening, closing = empty.split("[]")
+    written = io.BytesIO()
+    written.write(opening.encode())
+    for i, shard in enumerate(shards):
+        entry = json.dumps(shard.identity, indent=0, sort_keys=True)
+        written.write((",\n" if i else "[\n").encode() + entry.encode())
+    written.write((("\n]" if written.tell() > len(opening) else "[]") + closing).encode())
+    return written.getvalue()
 
 
 def plan_id(stored_listing: bytes) -> str:

@@ -129,17 +129,21 @@ def prepare(survey: Survey) -> tuple[Prepared | None, list[FailedShard]]:
     return Prepared(program, identity, proof, bound, units, tuple(notes)), failed
 
 
-def begin(survey: Survey, prepared: Prepared) -> str:
+def begin(survey: Survey, identity: JobIdentity, note: str) -> tuple[RunRecord, str]:
     """Claims the output: creates run.json, or proves that the one there is this job's.
 
+    Args:
+        survey: The job, its input and its output.
+        identity: The job's identity.
+        note: What the probe found.
+
     Returns:
-        The id of the frozen plan.
+        What run.json holds, and the id of the frozen plan.
 
     Raises:
         OutputMismatchError: The output is another job's.
         StorageError: It cannot be written.
     """
-    identity = prepared.identity
     if survey.record is None:
         # With run.json lost, the published files were only seen to agree among themselves.
         done = survey.standing.done
@@ -151,7 +155,7 @@ def begin(survey: Survey, prepared: Prepared) -> str:
             identity=identity,
             asked_features=survey.job.features,
             asked_inputs=survey.job.input_columns,
-            probe=prepared.proof.note,
+            probe=note,
             created_with=versions(),
         ),
     )
@@ -160,7 +164,7 @@ def begin(survey: Survey, prepared: Prepared) -> str:
         survey.output,
         {n: (str(theirs[n]), str(ours[n])) for n in ours if ours[n] != theirs[n]},
     )
-    return ledger.freeze_plan(survey.output, survey.found.shards)
+    return record, ledger.freeze_plan(survey.output, survey.found.shards)
 
 
 def raised_again(error: PredictFailedError) -> ScoringError:

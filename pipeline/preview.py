@@ -1,19 +1,17 @@
-"""What `plan` and `status` tell: a job before it runs, and an output as it stands.
+"""What `plan` tells: a job before it runs.
 
-Both are documents for machines; `pipeline.tables` turns them into lines for people. Neither reads
-a row. `plan` loads the model only if asked to; `status` needs the output's storage alone.
+A document for machines; `pipeline.tables` turns it into lines for people. No row is read, and the
+model is loaded only if asked for.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pipeline import ledger, report
-from pipeline.checkpoints import in_progress
-from pipeline.errors import ModelError, NotFoundError
+from pipeline.errors import ModelError
 from pipeline.plan import work_units
-from pipeline.published import SUCCESS
-from pipeline.storage import storage_at
+from pipeline.runtime import begin_import
+from pipeline.staffing import Staff
 from pipeline.survey import Survey, survey
 
 if TYPE_CHECKING:
@@ -23,7 +21,6 @@ if TYPE_CHECKING:
     from pipeline.images import Decoder
     from pipeline.job import Job
     from pipeline.records import FailedShard, Shard
-    from pipeline.storage import Storage
 
 
 def plan(job: Job, *, with_model: bool) -> tuple[dict[str, Any], list[FailedShard]]:
@@ -39,7 +36,12 @@ def plan(job: Job, *, with_model: bool) -> tuple[dict[str, Any], list[FailedShar
     Raises:
         ShardscoreError: What would keep `score` from beginning.
     """
-    surveyed = survey(job)
+
+    def on_work(_shards: int, _bytes: int) -> None:
+        if with_model:
+            begin_import()
+
+    surveyed = survey(job, on_work)
     at = surveyed.standing
     failed = [*surveyed.unreadable, *at.changed]
     document: dict[str, Any] = {
@@ -62,9 +64,11 @@ def plan(job: Job, *, with_model: bool) -> tuple[dict[str, Any], list[FailedShar
         "on_bad_row": job.on_bad_row,
         "keep": list(job.keep),
     }
+    if at.pending:
+        capacity = Staff(job).capacity(surveyed)
+        document |= {"workers": capacity.workers, "threads": capacity.threads}
     document.update(_decided(surveyed))
-    names = {shard.name for shard in surveyed.found.shards}
-    document["other_files"] = len(ledger.published(surveyed.output).keys() - names)
+    document["other_files"] = surveyed.other_files
     document["notes"] = [surveyed.rewritten_note] if surveyed.rewritten_note else []
     if with_model and at.pending:
         unfit = _with_model(surveyed, document)
@@ -79,53 +83,6 @@ def plan(job: Job, *, with_model: bool) -> tuple[dict[str, Any], list[FailedShar
     ]
     document["shards"]["failed"] = len(failed)
     return document, failed
-
-
-def status(output: str) -> dict[str, Any]:
-    """How an output stands, from its storage alone, as a JSON document."""
-    storage = storage_at(output)
-    record = ledger.read_record(storage)
-    last = report.latest(storage)
-    there = ledger.published(storage)
-    listed = _planned(storage, last["plan_id"]) if last else []
-    done = [shard for shard in listed if shard["name"] in there]
-    # A shard that could not be read is in no plan, but the run has counted it; a run with a share
-    # of the plan has counted no more than that.
-    total = max(len(listed), last["shards"]["total"] if last else 0)
-    success = _is_there(storage, SUCCESS)
-    return {
-        "format": 1,
-        "output": storage.url,
-        "begun": record is not None or last is not None,
-        "fingerprint": record.identity.fingerprint if record else None,
-        "method": record.identity.method if record else None,
-        "batch_size": record.identity.batch_size if record else None,
-        "shards": {"total": total, "published": len(done)},
-        "rows": {
-            "total": sum(shard["rows"] for shard in listed),
-            "published": sum(shard["rows"] for shard in done),
-        },
-        "other_files": len(there) - len(done),
-        "in_progress": {n: rows for n, rows in in_progress(storage).items() if n not in there},
-        "success": success,
-        "complete": success and len(done) == total,
-        "last_run": last,
-    }
-
-
-def _is_there(storage: Storage, name: str) -> bool:
-    try:
-        storage.info(name)
-    except NotFoundError:
-        return False
-    return True
-
-
-def _planned(storage: Storage, plan_id: str) -> list[dict[str, Any]]:
-    try:
-        return ledger.read_plan(storage, plan_id)
-    except NotFoundError:
-        return []  # lost; the next run writes it again
 
 
 def _decided(surveyed: Survey) -> dict[str, Any]:

@@ -9,18 +9,14 @@ from __future__ import annotations
 
 import re
 import sys
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from pipeline.errors import DataError
 from pipeline.footer import Provenance, read_footer
 from pipeline.storage.base import is_hidden
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-
     from pipeline.storage import ObjectInfo, Storage
 
 MANIFEST = "_MANIFEST.json"
@@ -32,9 +28,6 @@ FOOTER_THREADS = 8
 
 _PIECE = re.compile(r"(.+)/\d{12}-\d{12}\.[0-9a-f]{32}(?:\.bad)?\.parquet", re.DOTALL)
 _OTHER = re.compile(r"run\.json|reports/.+|lock.*", re.DOTALL)
-
-_Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,17 +134,3 @@ def _shared(note: Provenance) -> Provenance:
         code_sha256=sys.intern(note.code_sha256),
         method=sys.intern(note.method),
     )
-
-
-def in_threads(
-    function: Callable[[_Item], _Result], items: Iterable[_Item], threads: int
-) -> Iterator[_Result]:
-    """Results in the order of the items, of which only a few are under way at a time."""
-    with ThreadPoolExecutor(threads) as pool:
-        waiting: deque[Future[_Result]] = deque()
-        for item in items:
-            waiting.append(pool.submit(function, item))
-            if len(waiting) >= 4 * threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()

@@ -36,7 +36,8 @@ class Shard:
         footer_sha256: Digest of the footer's bytes. With `size` it identifies the content: the
             footer holds each column chunk's offset, sizes and statistics, and unlike the mtime
             it is the same wherever the file is copied.
-        schema: Arrow schema; shards of equal schemas share one object.
+        schema: Arrow schema; shards of equal schemas share one object. None where a published
+            file says that it was made from this very shard: then nobody asks for it.
         etag: What an object store calls this version of it; None on a disk.
     """
 
@@ -251,6 +252,9 @@ class RunReport:
         inputs: The addresses that were asked for; paths are absolute.
         fitting_batch_rows: Most rows that were scored in one call, where whole batches did not
             fit into memory; 0 where they did.
+        workers: Processes that scored; 1: the run's own. Memory is the sum over all processes.
+        threads: Threads in each pool of each of them; 0 until decided.
+        scoring_seconds: Wall time since the first unit was begun; 0 until then.
     """
 
     run_id: str
@@ -273,6 +277,9 @@ class RunReport:
     error: ShardscoreError | None = None
     inputs: tuple[str, ...] = ()
     fitting_batch_rows: int = 0
+    workers: int = 1
+    threads: int = 0
+    scoring_seconds: float = 0.0
 
     @property
     def failed(self) -> tuple[Outcome, ...]:

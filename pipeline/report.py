@@ -59,6 +59,8 @@ def as_json(report: RunReport, *, shards: bool = True) -> dict[str, Any]:
         "fingerprint": report.fingerprint,
         "model_sha256": report.model_sha256,
         "batch_size": report.batch_size,
+        "workers": report.workers,
+        "threads": report.threads,
         "probe": report.probe,
         "shards": {
             "total": report.shards,
@@ -96,7 +98,7 @@ def methods(outcomes: tuple[Outcome, ...]) -> dict[str, int]:
 
 def rate(report: RunReport) -> float:
     """Rows a second over the time that shards took, start-up left out."""
-    busy = sum(outcome.seconds for outcome in report.outcomes)
+    busy = report.scoring_seconds or sum(outcome.seconds for outcome in report.outcomes)
     scored = report.counts.rows_in - resumed(report)
     return scored / busy if busy else 0.0
 

@@ -4,7 +4,7 @@ The order of a run:
 
     1. survey      digest the model, read run.json, list the input, see what is published
     2. stop here, without TensorFlow, if nothing is left
-    3. prepare     load the model, bind its inputs, probe the methods
+    3. prepare     load the model, bind its inputs, probe the methods: here, or in workers
     4. begin       create run.json and the frozen plan
     5. unit by unit: read, score, write, publish
     6. report
@@ -24,14 +24,16 @@ from pipeline.ledger import freeze_plan
 from pipeline.plan import listing, plan_id
 from pipeline.progress import Silent
 from pipeline.run_state import Run
+from pipeline.staffing import Staff
 from pipeline.stop import Stop
 from pipeline.survey import Survey, survey
 
 if TYPE_CHECKING:
-    from pipeline.job import Job, JobIdentity
-    from pipeline.prepare import Prepared
+    from pipeline.job import Job, JobIdentity, RunRecord
     from pipeline.progress import Observer
     from pipeline.records import RunReport
+    from pipeline.team import Team
+    from pipeline.worker import Ready
 
 
 def score(
@@ -57,12 +59,12 @@ def score(
         ShardscoreError: What kept the run from beginning.
     """
     observer, stop = observer or Silent(), stop or Stop()
-    surveyed = survey(job)
-    with ExitStack() as claims:
+    with ExitStack() as claims, Staff(job) as staff:
+        surveyed = survey(job, staff.expect)
         if surveyed.idle:
             return _idle(surveyed, observer, claims)
         _claim(surveyed, claims)
-        return _run(surveyed, observer, stop, fail_fast=fail_fast)
+        return _run(surveyed, staff, observer, stop, fail_fast=fail_fast)
 
 
 def _claim(surveyed: Survey, claims: ExitStack) -> None:
@@ -120,20 +122,25 @@ def _begun(surveyed: Survey, observer: Observer) -> Run:
     return run
 
 
-def _run(surveyed: Survey, observer: Observer, stop: Stop, *, fail_fast: bool) -> RunReport:
+def _run(
+    surveyed: Survey, staff: Staff, observer: Observer, stop: Stop, *, fail_fast: bool
+) -> RunReport:
     run = _begun(surveyed, observer)
     if fail_fast and run.failures:
         return run.close()
-    prepared = _prepared(surveyed, run, stop)
-    if prepared is None or (fail_fast and run.failures):
+    team = staff.team(surveyed, run, stop)
+    ready = _prepared(surveyed, run, team)
+    if ready.identity is None or (fail_fast and run.failures):
         return run.close()
+    record = _claimed(surveyed, run, ready, ready.identity)
+    run.scoring(_rows_left(surveyed, ready), sum(len(order.shards) for order in ready.units))
     try:
-        run_plan(prepared, surveyed, run, stop, fail_fast=fail_fast)
+        team.score(ready.units, record, fail_fast=fail_fast)
     except ShardscoreError as error:
         return run.close(error)
     finally:
         observer.end()
-    return _end(surveyed, prepared.identity, run)
+    return _end(surveyed, ready.identity, run)
 
 
 def _end(surveyed: Survey, identity: JobIdentity | None, run: Run) -> RunReport:
@@ -150,42 +157,28 @@ def _end(surveyed: Survey, identity: JobIdentity | None, run: Run) -> RunReport:
     return run.close()
 
 
-def _prepared(surveyed: Survey, run: Run, stop: Stop) -> Prepared | None:
-    from pipeline.prepare import begin, prepare  # loads TensorFlow when it is called
-
+def _prepared(surveyed: Survey, run: Run, team: Team) -> Ready:
     run.observer.event("model_loading", f"loading {surveyed.job.model}")
-    prepared, failed = prepare(surveyed)
-    for shard in failed:
+    ready = team.prepare()
+    for shard in ready.failed:
         run.shard_failed(shard)
-    stop.heed()
-    if prepared is None:
-        return None
+    return ready
+
+
+def _claimed(surveyed: Survey, run: Run, ready: Ready, identity: JobIdentity) -> RunRecord:
+    """The output is claimed for what was found, or proved to be that already."""
+    from pipeline.prepare import begin
+
     _sweep(surveyed)
-    run.claimed(prepared, begin(surveyed, prepared))
+    record, plan = begin(surveyed, identity, ready.probe)
+    run.claimed(identity, ready.probe, plan)
     manifest.withdraw(surveyed.output)
-    run.observer.event("probe", prepared.proof.note)
-    for note in prepared.notes:
+    run.observer.event("probe", ready.probe)
+    for note in ready.notes:
         run.observer.event("binding", note, level="warning")
-    return prepared
+    return record
 
 
-def run_plan(
-    prepared: Prepared, surveyed: Survey, run: Run, stop: Stop, *, fail_fast: bool
-) -> None:
-    """Scores unit after unit.
-
-    Raises:
-        StoppedError: A stop was asked for.
-        ShardscoreError: Storage failed, or the output is another job's.
-    """
-    shards = [shard for unit in prepared.units for shard in unit.shards]
-    rows = sum(shard.rows - surveyed.rows_saved(shard) for shard in shards)
-    run.observer.begin(rows=rows, shards=len(shards))
-    from pipeline.unit import UnitRunner
-
-    runner = UnitRunner(prepared, surveyed, run, stop)
-    for unit in prepared.units:
-        stop.heed()
-        runner(unit)
-        if fail_fast and run.failures:
-            return
+def _rows_left(surveyed: Survey, ready: Ready) -> int:
+    saved = {shard.name: surveyed.rows_saved(shard) for shard in surveyed.standing.pending}
+    return sum(order.rows - sum(saved[name] for name in order.shards) for order in ready.units)

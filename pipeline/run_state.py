@@ -22,7 +22,7 @@ from pipeline.runtime import versions
 from pipeline.storage.locate import has_scheme
 
 if TYPE_CHECKING:
-    from pipeline.prepare import Prepared
+    from pipeline.job import JobIdentity
     from pipeline.progress import Observer
     from pipeline.records import Shard
     from pipeline.survey import Survey
@@ -40,8 +40,8 @@ class Run:
         self._begun = self._saved = time.monotonic()
         self._outcomes: list[Outcome] = []
         self._counts = RowCounts()
-        self._in_flight = 0
-        self._resumed = 0
+        self._scoring_since: float | None = None
+        self._workers_memory: dict[int, tuple[int, int]] = {}
         self._claimed = self._warned = False
         self._idle = surveyed.idle
         started = datetime.now(UTC)
@@ -76,66 +76,63 @@ class Run:
         self._report = replace(self._report, plan_id=plan_id)
         self._claimed = True
 
-    def claimed(self, prepared: Prepared, plan_id: str) -> None:
-        """The output is this job's, and scoring begins."""
+    def claimed(self, identity: JobIdentity, probe: str, plan_id: str) -> None:
+        """The output is this job's, and scoring begins.
+
+        Args:
+            identity: The job's identity.
+            probe: What the probe found.
+            plan_id: The id of the frozen plan.
+        """
         self._report = replace(
             self._report,
-            fingerprint=prepared.identity.fingerprint,
-            batch_size=prepared.identity.batch_size,
-            probe=prepared.proof.note,
+            fingerprint=identity.fingerprint,
+            batch_size=identity.batch_size,
+            probe=probe,
             memory_after_load=resident_bytes(),
         )
         self.keep_reports(plan_id)
         report.save(self._output, self._now("running"))
 
-    def batch_done(self, rows: int) -> None:
-        """A batch of the shard at hand was written to its staged file."""
-        self._in_flight += rows
+    def staffed(self, workers: int, threads: int) -> None:
+        """So many workers will score, with so many threads in each pool."""
+        self._report = replace(self._report, workers=workers, threads=threads)
+        if workers > 1:
+            self.observer.event(
+                "workers",
+                f"{workers} worker processes, with pools of {threads} threads",
+                workers=workers,
+                threads=threads,
+            )
+
+    def scoring(self, rows: int, shards: int) -> None:
+        """Scoring begins: that much is to do."""
+        self._scoring_since = time.monotonic()
+        self.observer.begin(rows=rows, shards=shards)
+
+    def listener(self) -> AtHand:
+        """Who is told of the units that one worker scores."""
+        return AtHand(self)
+
+    def advance(self, rows: int) -> None:
+        """That many more rows were scored or set aside."""
         self.observer.advance(rows)
         if time.monotonic() - self._saved >= SNAPSHOT_SECONDS:
             self._saved = time.monotonic()
             report.save(self._output, self._now("running"))
 
-    def resumed(self, shard: Shard, rows: int, expected: int) -> None:
-        """A shard goes on behind its last checkpoint.
+    def measured(self, worker: int, after_load: int, peak: int) -> None:
+        """A worker process tells of its memory.
 
         Args:
-            shard: The shard.
-            rows: Rows that its checkpoints hold.
-            expected: Rows that they seemed to hold, by their names alone.
+            worker: Its number.
+            after_load: Resident bytes when its model was loaded.
+            peak: Highest resident bytes so far.
         """
-        self._resumed = expected
-        self.observer.advance(rows - expected)
-        name = printable(shard.name)
-        self.observer.event(
-            "resumed",
-            f"{name} goes on at row {rows:,} of {shard.rows:,}"
-            if rows == expected
-            else f"{name} begins again at row {rows:,} of {shard.rows:,}: its checkpoints "
-            "are damaged, or of another version of the shard or of the programs that score",
-            level="info" if rows == expected else "warning",
-            shard=shard.name,
-            row=rows,
-        )
+        self._workers_memory[worker] = (after_load, peak)
 
-    def checkpoint_saved(self, shard: Shard, rows: int) -> None:
-        """A checkpoint of the shard at hand holds that many of its rows."""
-        self.observer.event(
-            "checkpoint",
-            f"saved {rows:,} of {shard.rows:,} rows of {printable(shard.name)}",
-            level="debug",
-            shard=shard.name,
-            rows=rows,
-        )
-
-    def bad_rows(self, shard: Shard, counts: RowCounts, first: BadRow | None) -> None:
-        """A shard was published; that most of its rows are bad ones is worth a word, once a run.
-
-        Args:
-            shard: The shard.
-            counts: Where its rows went.
-            first: The first bad row that this run found in it.
-        """
+    def many_bad_rows(self, shard: Shard, counts: RowCounts, first: BadRow | None) -> None:
+        """A shard was published; that most of its rows are bad ones is worth a word, once a run."""
         if self._warned or first is None or 2 * counts.bad <= counts.rows_in:
             return
         self._warned = True
@@ -150,7 +147,9 @@ class Run:
         )
 
     def memory_short(self, rows: int, fitting: int) -> None:
-        """A batch did not fit into memory; from now on that many rows are scored in a call."""
+        """A batch did not fit into memory; each worker finds that out, and it is told once."""
+        if 0 < self._report.fitting_batch_rows <= fitting:
+            return
         self._report = replace(self._report, fitting_batch_rows=fitting)
         self.observer.event(
             "memory_short",
@@ -163,26 +162,16 @@ class Run:
 
     def shard_done(self, outcome: Outcome) -> None:
         """A shard was published, by this run or by another meanwhile."""
-        if outcome.status == "already_published" and not self._in_flight:
-            self.observer.advance(outcome.counts.rows_in - self._resumed)
-        self._in_flight = self._resumed = 0
         self._outcomes.append(outcome)
         self._counts += outcome.counts
         self.observer.shard(outcome)
 
-    def shard_failed(self, failed: FailedShard, rows: int = 0) -> None:
-        """A shard cannot be scored; `rows` are the rows that were to be."""
-        self.observer.advance(rows - self._in_flight - self._resumed)
-        self._in_flight = self._resumed = 0
+    def shard_failed(self, failed: FailedShard) -> None:
+        """A shard cannot be scored."""
         error = failed.error.with_path(failed.path).detached()
         outcome = Outcome(failed.name, "failed", error=error)
         self._outcomes.append(outcome)
         self.observer.shard(outcome)
-
-    def shard_dropped(self) -> None:
-        """The shard at hand will be scored again from its first row."""
-        self.observer.advance(-self._in_flight)
-        self._in_flight = 0
 
     def close(self, error: ShardscoreError | None = None) -> RunReport:
         """Ends the run and keeps its report."""
@@ -205,15 +194,88 @@ class Run:
         return final
 
     def _now(self, state: RunState, error: ShardscoreError | None = None) -> RunReport:
+        after_load, workers = self._report.memory_after_load, self._workers_memory.values()
+        now, since = time.monotonic(), self._scoring_since
         return replace(
             self._report,
             state=state,
-            seconds=time.monotonic() - self._begun,
+            seconds=now - self._begun,
+            scoring_seconds=0.0 if since is None else now - since,
             counts=self._counts,
             outcomes=tuple(self._outcomes),
-            memory_peak=peak_bytes(),
+            memory_after_load=after_load + sum(loaded for loaded, _ in workers),
+            memory_peak=peak_bytes() + sum(peak for _, peak in workers),
             error=error,
         )
+
+
+class AtHand:
+    """The units that one worker scores, one after the other: a run's `Listener`.
+
+    Keeps what is known of the shard at hand, so that what is shown stays right when it fails.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._in_flight = 0
+        self._resumed = 0
+
+    def batch_done(self, rows: int) -> None:
+        """A batch of the shard at hand was written to its staged file."""
+        self._in_flight += rows
+        self._run.advance(rows)
+
+    def resumed(self, shard: Shard, rows: int, expected: int) -> None:
+        """A shard goes on behind its last checkpoint."""
+        self._resumed = expected
+        self._run.advance(rows - expected)
+        name = printable(shard.name)
+        self._run.observer.event(
+            "resumed",
+            f"{name} goes on at row {rows:,} of {shard.rows:,}"
+            if rows == expected
+            else f"{name} begins again at row {rows:,} of {shard.rows:,}: its checkpoints "
+            "are damaged, or of another version of the shard or of the programs that score",
+            level="info" if rows == expected else "warning",
+            shard=shard.name,
+            row=rows,
+        )
+
+    def checkpoint_saved(self, shard: Shard, rows: int) -> None:
+        """A checkpoint of the shard at hand holds that many of its rows."""
+        self._run.observer.event(
+            "checkpoint",
+            f"saved {rows:,} of {shard.rows:,} rows of {printable(shard.name)}",
+            level="debug",
+            shard=shard.name,
+            rows=rows,
+        )
+
+    def bad_rows(self, shard: Shard, counts: RowCounts, first: BadRow | None) -> None:
+        """A shard was published."""
+        self._run.many_bad_rows(shard, counts, first)
+
+    def memory_short(self, rows: int, fitting: int) -> None:
+        """A batch did not fit into memory; from now on that many rows are scored in a call."""
+        self._run.memory_short(rows, fitting)
+
+    def shard_done(self, outcome: Outcome) -> None:
+        """A shard was published, by this run or by another meanwhile."""
+        if outcome.status == "already_published" and not self._in_flight:
+            self._run.advance(outcome.counts.rows_in - self._resumed)
+        self._in_flight = self._resumed = 0
+        self._run.shard_done(outcome)
+
+    def shard_failed(self, failed: FailedShard, rows: int = 0) -> None:
+        """A shard cannot be scored; `rows` are the rows that were to be."""
+        self._run.advance(rows - self._in_flight - self._resumed)
+        self._in_flight = self._resumed = 0
+        self._run.shard_failed(failed)
+
+    def shard_dropped(self) -> None:
+        """The shard at hand will be scored again from its first row."""
+        self._run.advance(-self._in_flight)
+        self._in_flight = 0
 
 
 def _absolute(address: str) -> str:

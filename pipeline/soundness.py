@@ -6,10 +6,10 @@ rows. But much is told twice: row counts by the file, its row groups, their colu
 pages; where a chunk lies by its own offset and by its neighbours; the columns' names by the schema
 and by each chunk; and Arrow's writers add their own schema. This module compares these.
 
-`check_footer` is for discovery: cheap, since there may be a million shards. `RowGroupChecks` is for
-the stream: it reads a row group's part of the footer, and the headers of the pages that will be
-read, before the group is. A sound file of any writer passes: nothing is asked that the format
-leaves open, nor that a known writer gets wrong.
+`check_footer` is for discovery: cheap, since there may be a million shards, and in two halves,
+since these may have one schema. `RowGroupChecks` is for the stream: it reads a row group's part of
+the footer, and the headers of the pages that will be read, before the group is. A sound file of any
+writer passes: nothing is asked that the format leaves open, nor that a known writer gets wrong.
 
 pyarrow's accessors of column chunks end the interpreter when the footer is damaged in some places
 (an unknown codec, a histogram of another length): they are not used here, nor anywhere.
@@ -91,6 +91,20 @@ def check_footer(metadata: pq.FileMetaData, path: str) -> None:
     Raises:
         CorruptShardError: It does.
     """
+    check_rows(metadata, path)
+    check_schema(metadata, path)
+
+
+def check_rows(metadata: pq.FileMetaData, path: str) -> None:
+    """Refuses a file whose footer contradicts itself on rows.
+
+    Args:
+        metadata: The footer.
+        path: The file's address, for the error.
+
+    Raises:
+        CorruptShardError: It does.
+    """
     total = 0
     for group in range(metadata.num_row_groups):
         rows = metadata.row_group(group).num_rows
@@ -101,13 +115,19 @@ def check_footer(metadata: pq.FileMetaData, path: str) -> None:
         raise corrupt(
             path, f"row groups of {total} rows in all; the footer says {metadata.num_rows}"
         )
-    _check_arrow_schema(metadata, path)
 
 
-def _check_arrow_schema(metadata: pq.FileMetaData, path: str) -> None:
-    """Compares with the schema that Arrow's C++ writer adds.
+def check_schema(metadata: pq.FileMetaData, path: str) -> None:
+    """Refuses a file whose schema is not the one that Arrow's C++ writer adds.
 
-    Other writers may copy it from a file that they rewrote with other columns.
+    Other writers may copy that from a file that they rewrote with other columns.
+
+    Args:
+        metadata: The footer.
+        path: The file's address, for the error.
+
+    Raises:
+        CorruptShardError: It is another.
     """
     encoded = (metadata.metadata or {}).get(_ARROW_SCHEMA)
     if encoded is None or not (metadata.created_by or "").startswith("parquet-cpp"):

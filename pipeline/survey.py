@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from pipeline import checkpoints, ledger
 from pipeline.checkpoints import Span, reach
-from pipeline.discover import Discovery, discover
+from pipeline.discover import Discovery, described, is_readable, listed
 from pipeline.errors import shortened
 from pipeline.job import disagreements
 from pipeline.model import digest_model
-from pipeline.plan import Standing, share, share_of_unreadable, standing
+from pipeline.plan import Standing, share, share_of_unreadable, standing, together
 from pipeline.storage import ObjectInfo, Storage, storage_at
+from pipeline.threads import chunks
 from pipeline.user_code import digest_imports
+from pipeline.witness import witness
 
 if TYPE_CHECKING:
+    from collections.abc import Container, Iterable, Mapping
+
+    from pipeline.discover import Known
     from pipeline.footer import Provenance
+    from pipeline.inputs import Found
     from pipeline.job import Job, RunRecord
     from pipeline.records import FailedShard, Shard
+
+OnWork = Callable[[int, int], None]
+"""Is told of work: how many shards, and their bytes."""
+
+_CHUNK = 1024
+_TRIED = 16
+"""Files without a prediction that are looked into, before the others are, for one to be scored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +53,7 @@ class Survey:
             as they were; whether their rows are, cannot be told without reading them.
         replaced: Name → the published file that is to be replaced, since its shard has changed.
         checkpoints: Name → the checkpoints of a pending shard.
+        other_files: How many files the output shows that are of no shard of the input.
     """
 
     job: Job
@@ -51,6 +67,7 @@ class Survey:
     rewritten: tuple[str, ...]
     replaced: dict[str, ObjectInfo]
     checkpoints: dict[str, list[Span]]
+    other_files: int
 
     @property
     def rewritten_note(self) -> str | None:
@@ -84,8 +101,15 @@ class Survey:
         return sum(map(len, (at.done, at.pending, at.changed, self.unreadable)))
 
 
-def survey(job: Job) -> Survey:
+def survey(job: Job, on_work: OnWork = lambda _shards, _bytes: None) -> Survey:
     """Looks at a job's model file, input and output.
+
+    Args:
+        job: The job.
+        on_work: Called, perhaps more than once, as soon as it is known that a shard will have to
+            be scored: when one is listed that is not published and can be read, before the
+            footers of the others are. Is given how many shards there are to score, at most, and
+            how many bytes.
 
     Raises:
         ModelError: There is no such model, or it is not the one that the job names.
@@ -99,19 +123,27 @@ def survey(job: Job) -> Survey:
     record = ledger.read_record(output)
     if record is not None:
         ledger.refuse_mismatch(output, disagreements(job, model_sha256, code_sha256, record))
-    found = discover(job.input, job.output, follow_links=job.follow_links)
-    ours = _ours(found, job)
+    files = listed(job.input, job.output, follow_links=job.follow_links)
     there = ledger.published(output)
-    notes = ledger.notes(output, [shard.name for shard in ours.shards if shard.name in there])
+    unpublished = [file for file in files if file.name not in there]
+    if any(is_readable(file, job.output) for file in unpublished[:_TRIED]):
+        share_of = job.shard_count or 1
+        size = sum(file.size for file in unpublished)
+        on_work(-(-len(unpublished) // share_of), size // share_of)
+    del unpublished
+    others = len(there.keys() - {file.name for file in files})
     if record is not None:
         fingerprint = record.identity.fingerprint
     else:
-        # Without run.json the files alone say whose they are. The whole identity is compared when
-        # it is known, before anything is published.
-        first = next((note for note in notes.values() if note is not None), None)
-        fingerprint = first.fingerprint if first else ""
-        if first and (first.model_sha256, first.code_sha256) != (model_sha256, code_sha256):
-            fingerprint = ""
+        fingerprint = _fingerprint(output, files, there, (model_sha256, code_sha256))
+
+    # Which shards a share has depends on all footers, and to score again takes schemas.
+    if record is None or job.rescore_changed or job.shard_count is not None:
+        found = described(files, job.output)
+    else:
+        found = described(files, job.output, _known(output, there, fingerprint))
+    del files
+    ours = _ours(found, job)
 
     def written_again(shard: Shard) -> bool:
         return shard.mtime_ns > there[shard.name].mtime_ns
@@ -120,7 +152,14 @@ def survey(job: Job) -> Survey:
         changed = note.input != shard.identity or written_again(shard)
         return job.rescore_changed and changed
 
-    at = standing(ours.shards, notes, fingerprint, output.url, rescore=rescore)
+    parts = []
+    for some in chunks(ours.shards, _CHUNK):  # their notes are more than what is kept of them
+        asked = [s.name for s in some if s.name in there and s.schema is not None]
+        notes = ledger.notes(output, asked)
+        parts.append(standing(some, notes, fingerprint, output.url, rescore=rescore))
+    at = together(parts)
+    if at.pending:
+        on_work(len(at.pending), sum(shard.size for shard in at.pending))
     pending = {shard.name for shard in at.pending}
     return Survey(
         job=job,
@@ -136,7 +175,43 @@ def survey(job: Job) -> Survey:
         checkpoints={
             name: spans for name, spans in checkpoints.listing(output).items() if name in pending
         },
+        other_files=others,
     )
+
+
+def _known(
+    output: Storage, there: Mapping[str, ObjectInfo], fingerprint: str
+) -> Callable[[Found], Known]:
+    """What tells which shard a published file of this job was made from: the marks of a complete
+    output, or else the file itself."""
+    marks = witness(output, fingerprint) if there else None
+
+    def noted(name: str) -> Mapping[str, Any] | None:
+        note = ledger.note(output, name) if name in there else None
+        return note.input if note is not None and note.fingerprint == fingerprint else None
+
+    def known(file: Found) -> Known:
+        shard = marks.shard_of(there[file.name]) if marks and file.name in there else None
+        return partial(noted, file.name) if shard is None else lambda: shard
+
+    return known
+
+
+def _fingerprint(
+    output: Storage,
+    files: Iterable[Found],
+    there: Container[str],
+    digests: tuple[str, str],
+) -> str:
+    """The job of an output without run.json, as its files alone say; empty if they do not.
+
+    The whole identity is compared when it is known, before anything is published.
+    """
+    notes = (ledger.note(output, file.name) for file in files if file.name in there)
+    first = next((note for note in notes if note is not None), None)
+    if first is None or (first.model_sha256, first.code_sha256) != digests:
+        return ""
+    return first.fingerprint
 
 
 def _ours(found: Discovery, job: Job) -> Discovery:

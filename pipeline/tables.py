@@ -47,6 +47,8 @@ def summary_text(report: RunReport) -> str:
             f"{size(report.memory_peak)} at its peak, of which "
             f"{size(report.memory_after_load)} TensorFlow and the loaded model"
         )
+        if report.workers > 1:
+            lines["memory"] += f", over {report.workers} workers"
     if report.fitting_batch_rows:
         lines["out of memory"] = (
             f"batches of {report.batch_size:,} rows did not fit, and were scored by at most "
@@ -74,6 +76,8 @@ def plan_text(document: dict[str, Any]) -> str:
             f"{document['small_method']}()"
         )
         lines["big shards"] = f"{document['big_shards']:,}, by {document['method']}"
+    if "workers" in document:
+        lines["workers"] = f"{document['workers']:,}, pools of {document['threads']:,} threads"
     lines["bad rows"] = document["on_bad_row"]
     lines["kept"] = ", ".join(document["keep"])
     if "predictions" in document:

@@ -31,4 +31,5 @@ def unbegun(job: Job, found: Discovery, model_sha256: str, code_sha256: str) -> 
         rewritten=(),
         replaced={},
         checkpoints={},
+        other_files=0,
     )

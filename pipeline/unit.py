@@ -35,9 +35,9 @@ from pipeline.writer import ShardWriter, Target, output_schema, published_by_ano
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
+    from pipeline.listener import Listener
     from pipeline.prepare import Prepared
     from pipeline.records import Batch, ScoredBatch, Shard
-    from pipeline.run_state import Run
     from pipeline.stop import Stop
     from pipeline.survey import Survey
 
@@ -55,7 +55,7 @@ class UnitRunner:
         stop: May ask to stop.
     """
 
-    def __init__(self, prepared: Prepared, surveyed: Survey, run: Run, stop: Stop) -> None:
+    def __init__(self, prepared: Prepared, surveyed: Survey, run: Listener, stop: Stop) -> None:
         self._prepared = prepared
         self._surveyed = surveyed
         self._output = surveyed.output

@@ -24,8 +24,9 @@ from pipeline.examine import Case, Examined, examine
 from pipeline.findings import CHANGED, MOVE_AWAY, RESUME, Finding
 from pipeline.plan import plan_id as id_of
 from pipeline.proof import Proof
-from pipeline.published import FOOTER_THREADS, SUCCESS, in_threads, take_inventory
+from pipeline.published import FOOTER_THREADS, SUCCESS, take_inventory
 from pipeline.quarantine import dead_letter_name
+from pipeline.threads import in_threads
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

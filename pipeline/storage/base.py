@@ -13,7 +13,7 @@ Names are relative, with `/` between their parts; no part is empty, `.` or `..`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, Self
 
 from pipeline.errors import UsageError
@@ -36,12 +36,14 @@ class ObjectInfo:
         mtime_ns: Time of the last change, in nanoseconds since the epoch; whole seconds on object
             stores.
         etag: What an object store calls this version of it; None on a disk.
+        ctime_ns: On a disk, time of the last change of its inode, which no program sets; else 0.
     """
 
     name: str
     size: int
     mtime_ns: int
     etag: str | None = None
+    ctime_ns: int = field(default=0, compare=False)
 
     def same_version(self, other: ObjectInfo) -> bool:
         """Whether both describe one version of an object."""
@@ -155,11 +157,12 @@ def fault_of(name: str) -> str | None:
     """Why `name` cannot be a name in any storage, in words; None if it can."""
     if "\0" in name:
         return "it holds a NUL"
-    if any(part in {"", ".", ".."} for part in name.split("/")):
+    between = f"/{name}/"
+    if "//" in between or "/./" in between or "/../" in between:
         return "a part of it is empty, `.` or `..`"
     return None
 
 
 def is_hidden(name: str) -> bool:
     """Whether readers of a data set pass a name over: a part of it begins with `_` or `.`."""
-    return any(part.startswith(("_", ".")) for part in name.split("/"))
+    return name.startswith(("_", ".")) or "/_" in name or "/." in name

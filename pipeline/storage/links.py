@@ -160,4 +160,4 @@ def _described(entry: os.DirEntry[str], name: str) -> ObjectInfo | None:
             stat = entry.stat(follow_symlinks=False)
         except FileNotFoundError:
             return None  # removed while we looked, as staged files are
-    return ObjectInfo(name, stat.st_size, stat.st_mtime_ns)
+    return ObjectInfo(name, stat.st_size, stat.st_mtime_ns, ctime_ns=stat.st_ctime_ns)

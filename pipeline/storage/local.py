@@ -70,7 +70,7 @@ def translated(path: Path | str) -> Iterator[None]:
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[None]:
+def _reading(path: Path | str) -> Iterator[None]:
     """As `translated`; below a file, behind a link to itself, and under a name that is too long,
     there is nothing."""
     with translated(path):
@@ -104,12 +104,15 @@ class LocalStorage:
         path = self.path_of(name)
         with _reading(path):
             stat = path.stat()
-        return ObjectInfo(name, stat.st_size, stat.st_mtime_ns)
+        return ObjectInfo(name, stat.st_size, stat.st_mtime_ns, ctime_ns=stat.st_ctime_ns)
 
     def open_input(self, name: str) -> pa.NativeFile:
-        path = self.path_of(name)
-        with _reading(path):
-            return pa.OSFile(str(path), "rb")
+        path = f"{self.url}/{checked_name(name)}"  # no Path: a lake has many thousands of shards
+        try:
+            return pa.OSFile(path, "rb")
+        except OSError:
+            with _reading(path):
+                raise
 
     def read(self, name: str) -> bytes:
         path = self.path_of(name)
@@ -175,10 +178,11 @@ class LocalStorage:
         fault = fault_of(name)
         if fault is not None:
             return fault
-        longest = max(len(os.fsencode(part)) for part in name.split("/"))
+        encoded = os.fsencode(name)
+        longest = max(map(len, encoded.split(b"/")))
         if longest > _NAME_MAX:
             return f"a part of it has {longest} bytes, and a disk holds {_NAME_MAX} at most"
-        whole = len(os.fsencode(self._root / name))
+        whole = len(os.fsencode(self.url).rstrip(b"/")) + 1 + len(encoded)
         if whole >= _PATH_MAX:  # which counts the byte that ends it
             return f"its path has {whole} bytes, and a disk holds {_PATH_MAX - 1} at most"
         return None

@@ -33,6 +33,11 @@ def is_served(address: str) -> bool:
     return not has_scheme(address) or address.partition("://")[0] in _factories
 
 
+def is_shared(address: str) -> bool:
+    """Whether other processes reach the same storage by that address."""
+    return not has_scheme(address) or address.partition("://")[0] in _OBJECT_STORES
+
+
 def storage_at(address: str) -> Storage:
     """The storage at an address.
 

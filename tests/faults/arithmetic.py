@@ -13,12 +13,17 @@ sake of columns of more than one value, `powers`: (n, 3). The environment may sa
     PAUSE       seconds that each batch takes
     LOAD_PAUSE  seconds that loading the model takes
     SCORED      a file that gets a line a batch: its shard, its first row, the row behind its last
+    PRINTS      what each batch prints
+    DIES        the shard whose second batch kills the process
+    RAISES      the shard whose second batch raises what `RAISED` names: storage, bug or exit
     GROUP_ROWS  most rows of a row group, so that small shards have several, and segments hold some
 """
 
 from __future__ import annotations
 
 import os
+import signal
+import sys
 import time
 from itertools import islice
 from pathlib import Path
@@ -27,6 +32,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline import prepare, segments
+from pipeline.errors import StorageError
 from pipeline.model import LoadedModel, digest_model
 from pipeline.predictions import PredictionSchema, schema_of
 from pipeline.probe import Proof
@@ -75,6 +81,10 @@ class Arithmetic:
     ) -> Generator[ScoredBatch, None, None]:
         for number, batch in enumerate(islice(source, count), start=1):
             time.sleep(self._pause)
+            if number == 2:
+                _misbehave(batch.shard.name)
+            if text := os.environ.get("PRINTS"):
+                print(text)
             outputs = predicted(*batch.features)
             arrays = self._schema.to_arrow(list(outputs.values()), batch.good_rows)
             if self._told:
@@ -83,14 +93,42 @@ class Arithmetic:
             yield ScoredBatch(batch, arrays, ends_call=not together or number == count)
 
 
+def _misbehave(shard: str) -> None:
+    if os.environ.get("DIES") == shard:
+        print("the last words of the model", file=sys.stderr)
+        os.kill(os.getpid(), signal.SIGKILL)
+    if os.environ.get("RAISES") == shard:
+        if os.environ["RAISED"] == "storage":
+            raise StorageError("the disk is on fire", path=shard)
+        if os.environ["RAISED"] == "exit":
+            sys.exit("enough")
+        raise ValueError("nobody expects this")
+
+
+WORKER = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+    "from tests.faults.arithmetic import serve; serve(*map(int, sys.argv[2:]))"
+)
+
+
+def serve(parent: int, threads: int) -> None:
+    """A worker process, with arithmetic in the place of TensorFlow."""
+    from pipeline import runtime, worker_process
+
+    install()
+    runtime.tensorflow = lambda: None
+    worker_process.serve(parent, threads)
+
+
 def install(put: Callable[[object, str, Any], None] = setattr) -> None:
     """Puts the arithmetic in its place, in this process.
 
     Args:
         put: What sets an attribute: for a test, `monkeypatch.setattr`.
     """
-    from pipeline import unit
+    from pipeline import pool, unit
 
+    put(pool, "CODE", WORKER)
     put(prepare, "load", load)
     put(prepare, "probe", probe)
     put(unit, "scorer_for", lambda _method, _program, schema, *_more: Arithmetic(schema))

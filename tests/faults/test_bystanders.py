@@ -14,7 +14,7 @@ from jobs.exit_codes import of_report
 from pipeline.errors import StorageError
 from pipeline.quarantine import DeadLetters
 from pipeline.run import score
-from pipeline.run_state import Run
+from pipeline.run_state import AtHand
 from pipeline.stop import Stop
 from pipeline.storage import LocalStorage, storage_at
 from tests.faults.arithmetic import install
@@ -100,16 +100,16 @@ def test_a_report_that_cannot_be_written_after_the_last_batch_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lake = make_lake(tmp_path, {"big": (25, [])}, every=1000.0)
-    told = Run.batch_done
+    told = AtHand.batch_done
 
-    def fails(self: Run, rows: int) -> None:
+    def fails(self: AtHand, rows: int) -> None:
         told(self, rows)
         if rows == 1:  # the last batch is a short one
             raise StorageError("the report cannot be written")
 
-    monkeypatch.setattr(Run, "batch_done", fails)
+    monkeypatch.setattr(AtHand, "batch_done", fails)
     assert code(lake, tmp_path / "out") == 74
-    monkeypatch.setattr(Run, "batch_done", told)
+    monkeypatch.setattr(AtHand, "batch_done", told)
     assert code(lake, tmp_path / "out") == 0
     assert_proven(LocalStorage(tmp_path / "out"))
 

@@ -423,3 +423,9 @@ def test_a_view_is_described_as_the_plain_type_that_arrow_can_filter(
 ) -> None:
     shard = only(put("a.parquet", parquet_bytes(pa.table({"x": pa.array([None], view)}))))
     assert shard.schema.field("x").type == plain
+
+
+def test_a_glob_of_thousands_of_parts_is_refused(put: Put, tmp_path: Path) -> None:
+    put("lake/a.parquet")
+    with pytest.raises(UsageError, match="more parts than can be matched"):
+        found(f"{tmp_path}/lake/{'*/' * 5000}a.parquet")

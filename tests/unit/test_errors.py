@@ -43,6 +43,7 @@ CODES = {
     errors.IncompleteError: 75,
     errors.BusyError: 75,
     errors.StoppedError: 75,
+    errors.WorkerDiedError: 75,
     errors.ConfigError: 78,
     errors.ModelError: 78,
     errors.PredictFailedError: 78,

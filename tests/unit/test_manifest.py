@@ -13,9 +13,10 @@ import pytest
 
 from pipeline import manifest
 from pipeline.errors import CorruptShardError
-from pipeline.published import in_threads, take_inventory
+from pipeline.published import take_inventory
 from pipeline.storage import LocalStorage
 from pipeline.storage.memory import MemoryStorage
+from pipeline.threads import in_threads
 from tests.unit.conftest import parquet_bytes
 from tests.unit.outputs import IDENTITY, Made, begin, finished, note_for, rows, scored
 

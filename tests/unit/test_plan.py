@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from itertools import pairwise
 
@@ -232,3 +233,10 @@ def test_dead_letters_never_take_the_place_of_the_shard_that_they_are_of() -> No
     note = note_of(few)
     at = standing([again], {"a.parquet": note}, FINGERPRINT, "out", rescore=lambda *_: True)
     assert at.pending == (again,)
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_a_listing_is_one_json_document_of_all_identities(count: int) -> None:
+    shards = [shard(f"\u00e9\n{i}.parquet", rows=i) for i in range(count)]
+    whole = {"format": 1, "shards": [member.identity for member in shards]}
+    assert listing(shards) == json.dumps(whole, indent=0, sort_keys=True).encode()

@@ -1,0 +1,70 @@
+"""The long JSON documents of an output, read an entry at a time: manifests and plans.
+
+Both list their shards sorted by name, and part them at an end of a line, which no text in JSON can
+hold. So neither needs to be in memory whole, however many shards there are.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import DataError, NotFoundError
+from pipeline.footer import parquet_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pipeline.storage import Storage
+
+_BLOCK = 1 << 18
+_OPENING, _PARTING, _CLOSING = b'"shards": [\n', b"},\n", b"\n]"
+
+
+def entries(output: Storage, name: str) -> Iterator[dict[str, Any]]:
+    """The entries of a document, in the order of their names. What cannot be read ends them.
+
+    Args:
+        output: The output.
+        name: The document's name.
+
+    Raises:
+        StorageError: Storage failed.
+    """
+    left, opened = b"", False
+    try:
+        with parquet_errors(f"{output.url}/{name}"), output.open_input(name) as file:
+            while block := file.read(_BLOCK):
+                left += block
+                if not opened:
+                    _, opening, rest = left.partition(_OPENING)
+                    if not opening:
+                        continue
+                    left, opened = rest, True
+                *whole, left = left.split(_PARTING)
+                for text in whole:
+                    yield _entry(text + b"}")
+        yield _entry(left.rpartition(_CLOSING)[0])
+    except (DataError, NotFoundError, ValueError, TypeError, KeyError, RecursionError):
+        return
+
+
+def _entry(text: bytes) -> dict[str, Any]:
+    entry: dict[str, Any] = json.loads(text.decode())
+    if not isinstance(entry["name"], str):
+        raise TypeError
+    return entry
+
+
+class Cursor:
+    """Entries, asked for in the order of their names."""
+
+    def __init__(self, found: Iterator[dict[str, Any]]) -> None:
+        self._found = found
+        self._next = next(found, None)
+
+    def at(self, name: str) -> dict[str, Any] | None:
+        """The entry of a name that is behind those that were asked for before, if there is one."""
+        while self._next is not None and self._next["name"] < name:
+            self._next = next(self._found, None)
+        return self._next if self._next is not None and self._next["name"] == name else None
