@@ -46,8 +46,8 @@ if TYPE_CHECKING:
 
 
 SMALL_SHARD_ROWS = 8192
-"""Rows of the biggest small shard, if a batch is not smaller. A call of `predict()` takes as long as
-streaming some 100,000 rows of a small model: more than it saves on bigger shards."""
+"""Rows of the biggest small shard, if a batch is not smaller. A call of `predict()` takes as long
+as streaming some 100,000 rows of a small model: more than it saves on bigger shards."""
 
 PROBED_SHARDS = 32
 """Samples on which a new model may raise before it is given up."""
