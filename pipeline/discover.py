@@ -31,7 +31,7 @@ from pipeline.records import FailedShard, Shard
 from pipeline.remote_inputs import remote_files
 from pipeline.soundness import check_footer
 from pipeline.storage import storage_at
-from pipeline.storage.local import translated
+from pipeline.storage.disk_errors import translated
 from pipeline.storage.locate import has_scheme
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from pipeline.errors import AlreadyExistsError, CheckpointError, CorruptShardErr
 from pipeline.footer import footer_bytes, parquet_errors, unclosed_digest
 from pipeline.joining import MAGIC, JoinedFooter
 from pipeline.row_groups import ROW_GROUP_BYTES, row_group_rows, varying_bytes
-from pipeline.storage.local import translated
+from pipeline.storage.disk_errors import translated
 from pipeline.storage.writeback import begin_writeback
 
 if TYPE_CHECKING:

@@ -40,7 +40,7 @@ from pipeline.plan import changed_input, foreign_output
 from pipeline.quarantine import DeadLetters
 from pipeline.records import BadRow, RowCounts, ScoredBatch, Shard, ShardStatus
 from pipeline.segments import GroupedFile, Saved
-from pipeline.storage.local import translated
+from pipeline.storage.disk_errors import translated
 
 if TYPE_CHECKING:
     from collections.abc import Callable
