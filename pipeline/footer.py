@@ -65,9 +65,10 @@ class Provenance:
 
     def encoded(self) -> dict[bytes, bytes]:
         """The note as Parquet key-value metadata; equal notes give equal bytes."""
-        fields = asdict(self)
+        counts = asdict(self.counts)
         if not self.counts.nonfinite:  # notes were written before it was counted, and are read
-            del fields["counts"]["nonfinite"]
+            del counts["nonfinite"]
+        fields = {field: getattr(self, field) for field in self.__slots__} | {"counts": counts}
         text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
         return {PROVENANCE_KEY: text.encode()}
 

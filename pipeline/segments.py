@@ -180,7 +180,9 @@ class GroupedFile:
     def _at_once(self, note: Callable[[str], Mapping[bytes, bytes]]) -> Staged:
         """The whole file where no row group is full yet: made in memory, and written in one go."""
         made = io.BytesIO()
-        with pq.ParquetWriter(made, self._schema, **_parquet_options(self._schema)) as parquet:
+        with pq.ParquetWriter(
+            pa.PythonFile(made), self._schema, **_parquet_options(self._schema)
+        ) as parquet:
             if self._waiting_rows:
                 self._write_group(parquet, pa.Table.from_batches(self._waiting, self._schema))
             parquet.add_key_value_metadata(note(xxhash.xxh3_128_hexdigest(made.getbuffer())))

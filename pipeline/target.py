@@ -46,6 +46,7 @@ class Target:
         schema: Columns of the published file.
         kept: Names of the columns that travel past the model into it.
         identity: The job's identity.
+        fingerprint: Its digest, which is worked out once a run.
         method: Keras' method that scores the shard, for the provenance.
         versions: Of the programs that score and write, for the checkpoints.
         resumed: How far an earlier run came.
@@ -58,6 +59,7 @@ class Target:
     schema: pa.Schema
     kept: tuple[str, ...]
     identity: JobIdentity
+    fingerprint: str
     method: str
     versions: dict[str, str]
     refuse_swapped: Callable[[], None]
@@ -69,7 +71,7 @@ class Target:
     def origin(self) -> Origin:
         """What a checkpoint must have in common with this writing of the shard."""
         version = {**self.shard.identity, "mtime_ns": self.shard.mtime_ns}
-        return Origin(self.identity.fingerprint, version, self.versions)
+        return Origin(self.fingerprint, version, self.versions)
 
 
 def published_by_another(output: Storage, target: Target) -> RowCounts | None:
@@ -87,8 +89,8 @@ def published_by_another(output: Storage, target: Target) -> RowCounts | None:
         theirs = Provenance.of(read_footer(output, shard.name)[0])
     except NotFoundError:
         return None
-    if theirs is None or theirs.fingerprint != target.identity.fingerprint:
-        raise foreign_output(path, theirs, target.identity.fingerprint)
+    if theirs is None or theirs.fingerprint != target.fingerprint:
+        raise foreign_output(path, theirs, target.fingerprint)
     if theirs.input != shard.identity:
         raise changed_input(shard, theirs)
     return theirs.counts

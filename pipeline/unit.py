@@ -90,6 +90,7 @@ class UnitRunner:
         self._versions = versions()
         self._fit = Fit(told=run.memory_short)
         identity = prepared.identity
+        self._fingerprint = identity.fingerprint
         self._policy = Policy(
             fail=identity.on_bad_row == "fail",
             nonfinite_is_bad=identity.nonfinite == "bad",
@@ -311,6 +312,7 @@ class UnitRunner:
             schema=schema,
             kept=tuple(kept.names),
             identity=identity,
+            fingerprint=self._fingerprint,
             method=identity.small_method if small else identity.method,
             versions=self._versions,
             refuse_swapped=partial(refuse_swapped, storage_at(shard.root), shard),

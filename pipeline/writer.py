@@ -18,6 +18,7 @@ one chunk, and `segments` joins what was saved to the same bytes as one writer w
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 import pyarrow as pa
@@ -213,8 +214,15 @@ class ShardWriter:
             if self._published_by_another():
                 return None
             self._target.refuse_swapped()
-        staged = self._file.finished(lambda digest: self._note(digest).encoded())
-        note = self._read_back(staged)
+        note = self._note("")
+
+        def with_digest(digest: str) -> dict[bytes, bytes]:
+            nonlocal note
+            note = replace(note, data_xxh3=digest)
+            return note.encoded()
+
+        staged = self._file.finished(with_digest)
+        self._read_back(staged, note.encoded())
         if self._quarantines:
             self._dead.publish(note, self._left_over)
         return staged
@@ -263,7 +271,7 @@ class ShardWriter:
     def _note(self, digest: str) -> Provenance:
         identity = self._target.identity
         return Provenance(
-            fingerprint=identity.fingerprint,
+            fingerprint=self._target.fingerprint,
             model_sha256=identity.model_sha256,
             code_sha256=identity.code_sha256,
             input=self._shard.identity,
@@ -273,20 +281,18 @@ class ShardWriter:
             data_xxh3=digest,
         )
 
-    def _read_back(self, staged: Staged) -> Provenance:
-        """The note of the staged file, which must hold the rows that were written to it."""
-        with translated(self._path):
-            metadata = pq.read_metadata(staged.path)
-        note = Provenance.of(metadata)
+    def _read_back(self, staged: Staged, note: dict[bytes, bytes]) -> None:
+        """Refuses a staged file that does not hold the rows, and the note, that were written."""
+        with translated(self._path), pa.OSFile(str(staged.path), "rb") as file:
+            metadata = pq.read_metadata(file)
         rows = self._counts.rows_in - self._counts.quarantined
-        if metadata.num_rows != rows or note is None or note.counts != self._counts:
+        if metadata.num_rows != rows or not note.items() <= (metadata.metadata or {}).items():
             raise ScoringError(
                 "the staged file reads back otherwise than it was written",
-                path=self._shard.path,
+                path=self._path,
                 expected=f"{rows} rows",
                 received=f"{metadata.num_rows} rows",
             )
-        return note
 
     def _published_by_another(self) -> bool:
         """Whether another writer was first: fine if it accounts for the rows as we do.

@@ -171,7 +171,7 @@ def _locked_file(folder: Path, opened: int) -> tuple[Path, int]:
         flags = os.O_CREAT | os.O_EXCL | os.O_RDWR
         handle = os.open(path.name, flags, 0o644, dir_fd=opened)
         # Between its creation and its lock a sweep may take the file for a dead writer's.
-        if try_lock(handle) and path.exists():
+        if try_lock(handle) and os.fstat(handle).st_nlink:
             return path, handle
         os.close(handle)
 
