@@ -154,7 +154,10 @@ class UnitRunner:
                 begun += spent
                 yield from self._told(made, iter(done), spent)
                 if error is not None:
-                    raise error
+                    try:
+                        raise error
+                    finally:
+                        del error, made  # or its traceback, this frame and it would be a circle
 
     def _made(
         self, left: deque[Shard], scored: Iterator[ScoredBatch], files: ExitStack
