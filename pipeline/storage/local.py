@@ -5,6 +5,8 @@ The order of writes, which makes a final name appear only whole and durable:
     write STAGING/x → fsync x → link x to the final name, without replacing → unlink x
     → fsync the folder of the final name (and of each folder that was made for it)
 
+Files that are published together each take this way, but share the last step: see `local_staged`.
+
 `link` fails if the name exists, atomically, so it is the create-if-absent. Staged files live in
 one folder below the root whose name begins with `_`, where no reader of the data set looks. Each
 is held by a lock of its writer; one that nobody holds was left by a writer that died, and `sweep`
