@@ -20,7 +20,7 @@ from pipeline.plan import changed_input, foreign_output
 from pipeline.quarantine import COLUMN_COLUMN, ROW_COLUMN, dead_letter_name
 from pipeline.quarantine import REASON_COLUMN as LETTER_REASON
 from pipeline.storage import ObjectInfo, storage_at
-from pipeline.writer import REASON_COLUMN
+from pipeline.target import REASON_COLUMN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

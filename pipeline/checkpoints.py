@@ -30,7 +30,8 @@ from pydantic import TypeAdapter, ValidationError
 from pipeline.errors import CorruptShardError, NotFoundError
 from pipeline.footer import footer_bytes, parquet_errors
 from pipeline.records import RowCounts
-from pipeline.segments import WAITING_KEY, Segment, Waiting, footer_digest, unpacked
+from pipeline.segments import WAITING_KEY, Waiting, unpacked
+from pipeline.stitching import Segment, footer_digest
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Sequence

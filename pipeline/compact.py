@@ -34,16 +34,50 @@ class EndOfDataError(ThriftError):
     """The data end too early; more of them may be readable."""
 
 
-def read_struct(data: bytes, position: int = 0) -> tuple[Struct, int]:
-    """A struct and the position after it.
+def read_struct(data: bytes, position: int = 0, number: int = 0) -> tuple[Struct, int]:
+    """A struct, or its fields behind the one of that number, and the position after it.
 
     Raises:
         ThriftError: There is none.
     """
     try:
-        return _struct(data, position, 0)
+        return _struct(data, position, 0, number)
     except (IndexError, packing.error):
         raise EndOfDataError("a struct that does not end") from None
+
+
+def fields(data: bytes, position: int = 0, number: int = 0) -> Iterator[tuple[int, int, int]]:
+    """Number, type and position of the fields of the struct at the start of the data.
+
+    Args:
+        data: The data.
+        position: Where the fields that are wanted begin.
+        number: That of the field before them.
+
+    Raises:
+        ThriftError: The data are not of the protocol.
+    """
+    try:
+        yield from _fields(data, position, number)
+    except (IndexError, packing.error):
+        raise EndOfDataError("a struct that does not end") from None
+
+
+def list_of_structs(data: bytes, kind: int, position: int) -> tuple[int, int]:
+    """The number of structs in a list that is a field of that type there, and where they begin.
+
+    Raises:
+        ThriftError: It is no such list.
+    """
+    if kind != _LIST:
+        raise ThriftError("a field that is no list")
+    try:
+        count, of, position = _list_head(data, position)
+    except IndexError:
+        raise EndOfDataError("a list that does not end") from None
+    if of != _STRUCT and count:
+        raise ThriftError("a list of something else")
+    return count, position
 
 
 def elements(data: bytes, field: int) -> Iterator[Struct]:
@@ -52,20 +86,13 @@ def elements(data: bytes, field: int) -> Iterator[Struct]:
     Raises:
         ThriftError: The data are not of the protocol, or the field is no such list.
     """
-    try:
-        for number, kind, position in _fields(data):
-            if number == field:
-                if kind != _LIST:
-                    raise ThriftError(f"field {field} is no list")
-                count, of, position = _list_head(data, position)
-                if of != _STRUCT and count:
-                    raise ThriftError(f"field {field} is a list of something else")
-                for _ in range(count):
-                    element, position = _struct(data, position, 1)
-                    yield element
-                return
-    except (IndexError, packing.error):
-        raise EndOfDataError("a struct that does not end") from None
+    for number, kind, position in fields(data):
+        if number == field:
+            count, position = list_of_structs(data, kind, position)
+            for _ in range(count):
+                element, position = read_struct(data, position)
+                yield element
+            return
 
 
 def end_of(data: bytes, field: int) -> int:
@@ -75,7 +102,7 @@ def end_of(data: bytes, field: int) -> int:
         ThriftError: The data are not of the protocol.
     """
     try:
-        for number, kind, position in _fields(data):
+        for number, kind, position in _fields(data, 0, 0):
             if number == field:
                 told_by_type = kind in (_TRUE, _FALSE)
                 return position if told_by_type else _value(data, position, kind, 0)[1]
@@ -84,9 +111,7 @@ def end_of(data: bytes, field: int) -> int:
     return 0
 
 
-def _fields(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Number, type and position of the fields of the outermost struct."""
-    number, position = 0, 0
+def _fields(data: bytes, position: int, number: int) -> Iterator[tuple[int, int, int]]:
     while data[position]:
         number, kind, position = _field_head(data, position, number)
         yield number, kind, position
@@ -103,11 +128,10 @@ def _field_head(data: bytes, position: int, number: int) -> tuple[int, int, int]
     return (raw >> 1) ^ -(raw & 1), head & 0x0F, position
 
 
-def _struct(data: bytes, position: int, depth: int) -> tuple[Struct, int]:
+def _struct(data: bytes, position: int, depth: int, number: int = 0) -> tuple[Struct, int]:
     if depth > _DEEPEST:
         raise ThriftError("structs nested too deeply")
     fields: Struct = {}
-    number = 0
     while head := data[position]:
         position += 1
         kind = head & 0x0F

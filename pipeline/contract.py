@@ -17,7 +17,7 @@ from pipeline.choosing import resolve
 from pipeline.columns import astray, expand, find, matching
 from pipeline.errors import ConfigError, ContractError, DataError, shortened
 from pipeline.records import FailedShard
-from pipeline.writer import REASON_COLUMN
+from pipeline.target import REASON_COLUMN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

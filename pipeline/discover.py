@@ -32,7 +32,7 @@ from pipeline.remote_inputs import remote_files
 from pipeline.schemas import Schemas
 from pipeline.soundness import check_rows
 from pipeline.storage import storage_at
-from pipeline.storage.local import translated
+from pipeline.storage.disk_errors import translated
 from pipeline.storage.locate import has_scheme
 from pipeline.threads import in_chunks, in_threads
 

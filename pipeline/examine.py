@@ -19,7 +19,7 @@ from pipeline.footer import data_digest
 from pipeline.published import FileFacts, facts_of
 from pipeline.quarantine import dead_letter_name
 from pipeline.storage import storage_at
-from pipeline.writer import REASON_COLUMN
+from pipeline.target import REASON_COLUMN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -8,7 +8,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from pipeline.errors import ConfigError, UsageError
-from pipeline.storage.local import translated
+from pipeline.storage.disk_errors import translated
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,6 +1,6 @@
 """Joining Parquet files without decoding them: their row groups end to end, below one footer.
 
-PURE, on footers: bytes are moved by `pipeline.segments`. A row group's bytes do not depend on
+PURE, on footers: bytes are moved by `pipeline.stitching`. A row group's bytes do not depend on
 where they lie, and a footer names places by their distance from the start of the file, so a joined
 file is the bytes of the parts' row groups and a footer whose places are shifted. Written so, a file
 is the same bytes as if one writer had written all of its row groups.

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.storage.local import translated
+from pipeline.storage.disk_errors import translated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -19,9 +19,9 @@ from pipeline.inputs import (
     output_as_input,
 )
 from pipeline.storage.base import is_hidden
+from pipeline.storage.disk_errors import translated
 from pipeline.storage.folders import leads_out
 from pipeline.storage.links import Leaving, Unreachable, walk
-from pipeline.storage.local import translated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

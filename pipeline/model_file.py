@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal
 from pipeline.errors import ModelError, NotFoundError
 from pipeline.model_folder import digest_of_folder
 from pipeline.storage import storage_at
-from pipeline.storage.local import translated
+from pipeline.storage.disk_errors import translated
 from pipeline.storage.locate import has_scheme, is_served
 
 if TYPE_CHECKING:

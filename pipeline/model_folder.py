@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from pipeline.errors import ModelError
 from pipeline.storage import storage_at
 from pipeline.storage.base import fault_of
-from pipeline.storage.local import translated
+from pipeline.storage.disk_errors import translated
 from pipeline.storage.locate import has_scheme
 
 if TYPE_CHECKING:

@@ -9,13 +9,14 @@ The headers: `PageHeader` in parquet.thrift of https://github.com/apache/parquet
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import NamedTuple
 
+from pipeline import usual_forms
 from pipeline.compact import EndOfDataError, Struct, ThriftError, read_struct, read_varint
 
-if TYPE_CHECKING:
-    import pyarrow as pa
+Read = Callable[[int, int], bytes]
+"""Reads so many bytes at a place of the file; fewer where it ends."""
 
 _FIRST_READ = 128
 _LARGEST_HEADER = 16 << 20  # Arrow's own limit
@@ -39,8 +40,7 @@ class PageError(Exception):
     """The pages of a column chunk are not what the footer says."""
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
+class Chunk(NamedTuple):
     """What the footer says of a column chunk.
 
     Attributes:
@@ -64,8 +64,17 @@ class Chunk:
     max_repetition: int
 
 
-def check_pages(file: pa.NativeFile, chunk: Chunk) -> None:
+def whole_reader(data: bytes) -> Read:
+    """Reads a file that is in memory."""
+    return lambda size, position: data[position : position + size]
+
+
+def check_pages(read: Read, chunk: Chunk) -> None:
     """Walks the pages of a chunk.
+
+    Args:
+        read: Reads the file.
+        chunk: What the footer says of the chunk.
 
     Raises:
         PageError: They hold another number of values or rows than the footer says, or lead out
@@ -76,7 +85,7 @@ def check_pages(file: pa.NativeFile, chunk: Chunk) -> None:
     while values < chunk.values:
         if position >= chunk.stop:
             raise PageError(f"pages of {values} values; the footer says {chunk.values}")
-        header, body = _header_at(file, position)
+        header, body = _header_at(read, position)
         kind, count = header.get(_TYPE), 0
         packed, unpacked = header.get(_COMPRESSED), header.get(_UNCOMPRESSED)
         if not isinstance(packed, int) or not isinstance(unpacked, int):
@@ -96,7 +105,7 @@ def check_pages(file: pa.NativeFile, chunk: Chunk) -> None:
             count = found
             values += count
             if kind == _DATA_V2:
-                rows += _checked_v2(file, body, packed, of_kind, chunk)
+                rows += _checked_v2(read, body, packed, of_kind, chunk)
             else:
                 only_v2 = False
         elif kind not in (_INDEX, _DICTIONARY):
@@ -112,7 +121,7 @@ def check_pages(file: pa.NativeFile, chunk: Chunk) -> None:
         raise PageError(f"pages of {rows} rows; the footer says {chunk.rows}")
 
 
-def _checked_v2(file: pa.NativeFile, body: int, packed: int, header: Struct, chunk: Chunk) -> int:
+def _checked_v2(read: Read, body: int, packed: int, header: Struct, chunk: Chunk) -> int:
     """The rows of a page of the second version, whose levels lie unpacked before its values."""
     fields = (_V2_NULLS, _V2_ROWS, _V2_DEFINITION_BYTES, _V2_REPETITION_BYTES)
     numbers = [n for f in fields if isinstance(n := header.get(f), int) and n >= 0]
@@ -124,7 +133,7 @@ def _checked_v2(file: pa.NativeFile, body: int, packed: int, header: Struct, chu
         raise PageError(f"a page of {values} values, {nulls} nulls and {rows} rows")
     if definition + repetition > packed:
         raise PageError(f"levels of {definition + repetition} bytes in a page of {packed}")
-    levels = file.read_at(definition + repetition, body)
+    levels = read(definition + repetition, body)
     for part, highest in (
         (levels[:repetition], chunk.max_repetition),
         (levels[repetition:], chunk.max_definition),
@@ -157,11 +166,14 @@ def _levels_length(levels: bytes, highest: int, count: int) -> int:
     return position
 
 
-def _header_at(file: pa.NativeFile, position: int) -> tuple[Struct, int]:
+def _header_at(read: Read, position: int) -> tuple[Struct, int]:
     """A page's header, by field number, and the offset of the page's first byte after it."""
     wanted = _FIRST_READ
     while True:
-        data = file.read_at(wanted, position)
+        data = read(wanted, position)
+        if (usual := usual_forms.page(data)) is not None:
+            header, length = usual
+            return header, position + length
         try:
             header, length = read_struct(data)
         except EndOfDataError:

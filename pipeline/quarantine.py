@@ -9,6 +9,7 @@ publication is the commit; until then whatever has its name is a left-over and m
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
 import pyarrow as pa
@@ -55,16 +56,18 @@ class DeadLetters:
         self._output = output
         self._shard = shard
         self._name = dead_letter_name(shard.name)
-        # A mended dead-letter file that is scored again carries our columns of the last time.
-        ours = {field.name for field in _OURS}
-        theirs = [field for field in shard.schema if field.name not in ours]
-        self._columns = [field.name for field in theirs]
-        self._schema = pa.schema([*theirs, *_OURS])
         self._file: GroupedFile | None = None
         if resumed.bad_waiting is not None:
             self._file = GroupedFile(
                 output, self._name, self._schema, resumed.bad_segments, resumed.bad_waiting
             )
+
+    @cached_property
+    def _schema(self) -> pa.Schema:
+        # A mended dead-letter file that is scored again carries our columns of the last time.
+        ours = {field.name for field in _OURS}
+        theirs = [field for field in self._shard.schema if field.name not in ours]
+        return pa.schema([*theirs, *_OURS])
 
     def __enter__(self) -> Self:
         return self
@@ -87,7 +90,7 @@ class DeadLetters:
         """
         if self._file is None:
             self._file = GroupedFile(self._output, self._name, self._schema)
-        rows = original.select(self._columns).take(
+        rows = original.select(self._schema.names[: -len(_OURS)]).take(
             pa.array([bad.row - batch.start for bad in batch.bad], pa.int64())
         )
         ours = [

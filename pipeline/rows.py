@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 _READ_BUFFER = 1 << 18
 _PIECE_BYTES = 1 << 20
+_READ_WHOLE = 1 << 20
+"""Bytes up to which a file on a disk is read in one go: it has a page header every few hundred."""
+
 _REMOTE_BUFFERS = 8 << 20
 """Bytes that the columns of a remote shard share: each time a column's buffer is filled costs a
 request, so a buffer is as long as this allows."""
@@ -94,11 +97,13 @@ def _record_batches(
     storage = storage_at(shard.root)
     with parquet_errors(shard.path), _unchanged(shard), _opened(storage, shard) as file:
         refuse_swapped(storage, shard)
-        footer = footer_bytes(file, shard.path)
         on_disk = isinstance(file, pa.OSFile)
+        whole = file.read() if on_disk and file.size() <= _READ_WHOLE else None
+        source = file if whole is None else pa.BufferReader(whole)
+        footer = footer_bytes(source, shard.path)
         # The defaults read ahead whole row groups: forty times the memory, and slower.
         with pq.ParquetFile(
-            file,
+            source,
             pre_buffer=False,
             buffer_size=_READ_BUFFER if on_disk else _remote_buffer(len(columns)),
             page_checksum_verification=True,
@@ -107,13 +112,14 @@ def _record_batches(
             _refuse_other_rows(parquet.metadata, shard)
             groups, skip = _from_row(parquet.metadata, start, shard.schema)
             checks = RowGroupChecks(
-                file,
+                source,
                 footer,
                 parquet.metadata,
                 columns,
                 # On an object store each header would be a request.
                 walk_from=groups[0] if on_disk else None,
                 path=shard.path,
+                whole=whole,
             )
             read = start - skip
             piece = _piece_rows(shard.schema, columns, batch_size)
@@ -145,6 +151,8 @@ def _remote_buffer(columns: int) -> int:
 def _from_row(metadata: pq.FileMetaData, row: int, schema: pa.Schema) -> tuple[list[int], int]:
     """The row groups to read for the rows from `row` on, and the rows of them to skip."""
     first = 0
+    if row == 0:
+        return list(range(metadata.num_row_groups)), 0
     # Where batches meet row groups decides which dictionary a batch has, and so the bytes that
     # are written of it: with dictionaries, rows are skipped as they were read the first time.
     if not any(_holds_dictionary(field.type) for field in schema):

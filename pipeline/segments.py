@@ -12,32 +12,28 @@ It knows nothing of shards: what a segment is called and what its note says is i
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager, suppress
+import io
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
 
-from pipeline.errors import AlreadyExistsError, CheckpointError, CorruptShardError, NotFoundError
-from pipeline.footer import footer_bytes, parquet_errors, unclosed_digest
-from pipeline.joining import MAGIC, JoinedFooter
+from pipeline.errors import AlreadyExistsError
+from pipeline.footer import footer_bytes, unclosed_digest
 from pipeline.row_groups import ROW_GROUP_BYTES, row_group_rows, varying_bytes
-from pipeline.storage.local import translated
+from pipeline.stitching import Segment, footer_digest, stitch
+from pipeline.storage.disk_errors import translated
 from pipeline.storage.writeback import begin_writeback
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
-    from typing import BinaryIO
+    from collections.abc import Callable, Iterable, Mapping
 
     from pipeline.storage import Staged, Storage
 
 WAITING_KEY = b"shardscore.waiting"
-_CHUNK = 1 << 20
-_WRITEBACK = 16 << 20  # bytes of a joined file after which its writing to disk is begun
-_TRAILER = 8  # the footer's length and the magic
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,21 +47,6 @@ class Waiting:
 
     batches: tuple[pa.RecordBatch, ...] = ()
     varying: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """A saved segment.
-
-    Attributes:
-        name: Its name in the storage.
-        data_xxh3: Digest of its row groups.
-        footer_xxh3: Digest of its footer, which holds the row groups' places and statistics.
-    """
-
-    name: str
-    data_xxh3: str
-    footer_xxh3: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,60 +163,32 @@ class GroupedFile:
             CheckpointError: A saved segment is gone, or is not what was saved.
             StorageError: It could not be written.
         """
+        if self._open is None and not self._segments:
+            return self._at_once(note)
         self._flush(everything=True)
         last = self._segment()
         with translated(self._path):
             if not self._segments:
                 last.parquet.add_key_value_metadata(note(unclosed_digest(last.staged.path)))
             last.parquet.close()
-        return self._joined(last, note) if self._segments else last.staged
-
-    def _joined(self, last: _Open, note: Callable[[str], Mapping[bytes, bytes]]) -> Staged:
-        """The saved segments and the last one, end to end in one file."""
+        if not self._segments:
+            return last.staged
         whole = self._exit.enter_context(self._output.stage(self._name))
-        digest = xxhash.xxh3_128(MAGIC)
-        joined = JoinedFooter()
-        with translated(self._path), whole.path.open("wb") as target:
-            target.write(MAGIC)
-            for segment in self._segments:
-                path = f"{self._output.url}/{segment.name}"
-                shift = target.tell() - len(MAGIC)
-                with _damaged(path), self._output.open_input(segment.name) as file:
-                    footer = footer_bytes(file, path)
-                    found = self._append(file, len(footer), target, digest)
-                if (found, footer_digest(footer)) != (segment.data_xxh3, segment.footer_xxh3):
-                    raise _unusable(path, "other bytes than were saved")
-                joined.add(footer, shift)
-            shift = target.tell() - len(MAGIC)
-            with pa.OSFile(str(last.staged.path), "rb") as file:
-                footer = footer_bytes(file, self._path)
-                self._append(file, len(footer), target, digest)
-            joined.add(footer, shift)
-            target.write(joined.encoded(note(digest.hexdigest())))
+        stitch(self._output, self._segments, last.staged.path, whole.path, self._path, note)
         return whole
 
-    def _append(
-        self, file: pa.NativeFile, footer: int, target: BinaryIO, digest: xxhash.xxh3_128
-    ) -> str:
-        """Appends a Parquet file's row groups to `target`; the digest of all before its footer."""
-        own = xxhash.xxh3_128()
-        left = file.size() - footer - _TRAILER
-        file.seek(0)
-        own.update(file.read(len(MAGIC)))
-        left -= len(MAGIC)
-        while left > 0:
-            chunk = file.read(min(left, _CHUNK))
-            if not chunk:  # shorter than it was a moment ago: the digest tells
-                break
-            own.update(chunk)
-            digest.update(chunk)
-            with translated(self._path):  # a full disk is no fault of the file that is read
-                target.write(chunk)
-                if target.tell() % _WRITEBACK < len(chunk):
-                    target.flush()
-                    begin_writeback(Path(target.name))
-            left -= len(chunk)
-        return own.hexdigest()
+    def _at_once(self, note: Callable[[str], Mapping[bytes, bytes]]) -> Staged:
+        """The whole file where no row group is full yet: made in memory, and written in one go."""
+        made = io.BytesIO()
+        with pq.ParquetWriter(
+            pa.PythonFile(made), self._schema, **_parquet_options(self._schema)
+        ) as parquet:
+            if self._waiting_rows:
+                self._write_group(parquet, pa.Table.from_batches(self._waiting, self._schema))
+            parquet.add_key_value_metadata(note(xxhash.xxh3_128_hexdigest(made.getbuffer())))
+        staged = self._exit.enter_context(self._output.stage(self._name))
+        staged.write(made.getvalue())
+        return staged
 
     def _flush(self, *, everything: bool) -> None:
         """Writes the row groups that are full, and at the end the one that is not."""
@@ -245,17 +198,19 @@ class GroupedFile:
         full = self._waiting_rows - self._waiting_rows % self._group_rows
         stop = self._waiting_rows if everything else full
         parquet = self._segment().parquet
-        # One chunk a row group: where pages end must not depend on how the rows arrived.
         with translated(self._path):
             for start in range(0, stop, self._group_rows):
-                group = table.slice(start, min(self._group_rows, stop - start))
-                parquet.write_table(group.combine_chunks(), row_group_size=self._group_rows)
+                self._write_group(parquet, table.slice(start, min(self._group_rows, stop - start)))
             if stop:
                 begin_writeback(self._segment().staged.path)
         rest = table.slice(stop)
         self._waiting = rest.to_batches()
         self._waiting_rows = rest.num_rows
         self._varying = 0
+
+    def _write_group(self, parquet: pq.ParquetWriter, group: pa.Table) -> None:
+        # One chunk a row group: where pages end must not depend on how the rows arrived.
+        parquet.write_table(group.combine_chunks(), row_group_size=self._group_rows)
 
     def _segment(self) -> _Open:
         """The segment that is being written; begun if there is none."""
@@ -274,11 +229,6 @@ class GroupedFile:
         self._exit.close()
 
 
-def footer_digest(footer: bytes) -> str:
-    """XXH3-128 of a segment's footer, in 32 hex digits."""
-    return xxhash.xxh3_128(footer).hexdigest()
-
-
 def unpacked(packed: bytes, varying: int) -> Waiting:
     """The rows that a segment's footer carries, under `WAITING_KEY`."""
     with pa.ipc.open_stream(packed) as stream:
@@ -292,25 +242,6 @@ def _packed(waiting: Iterable[pa.RecordBatch], schema: pa.Schema) -> bytes:
         for batch in waiting:
             stream.write_batch(batch)
     return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]
-
-
-@contextmanager
-def _damaged(path: str) -> Iterator[None]:
-    """Turns what keeps a segment from being read as one into a CheckpointError."""
-    try:
-        with parquet_errors(path):
-            yield
-    except (CorruptShardError, NotFoundError) as error:
-        raise _unusable(path, error.received or error.message) from error
-
-
-def _unusable(path: str, received: str) -> CheckpointError:
-    return CheckpointError(
-        "a checkpoint is damaged or gone",
-        path=path,
-        received=received,
-        hint="run again: the shard is scored from its first row",
-    )
 
 
 def _abandon(parquet: pq.ParquetWriter) -> None:

@@ -19,20 +19,29 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import re
-from array import array
 from bisect import bisect
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.types as pt
 
-from pipeline.compact import Struct, ThriftError, elements
+from pipeline.column_chunks import (
+    PHYSICAL_TYPES,
+    Column,
+    ColumnChunk,
+    Columns,
+    columns_of,
+    row_groups,
+    unreadable,
+)
+from pipeline.compact import ThriftError
 from pipeline.footer import corrupt
-from pipeline.page_headers import Chunk, PageError, check_pages
+from pipeline.page_headers import Chunk, PageError, Read, check_pages, whole_reader
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     import pyarrow.parquet as pq
 
@@ -44,33 +53,6 @@ _FORGETFUL = re.compile(r"parquet-mr version 1\.[0-2]\.")
 """Writers that left the header of the dictionary page out of a chunk's size (PARQUET-816)."""
 
 _HEADER_BYTES = 100
-
-_PHYSICAL_TYPES = (
-    "BOOLEAN",
-    "INT32",
-    "INT64",
-    "INT96",
-    "FLOAT",
-    "DOUBLE",
-    "BYTE_ARRAY",
-    "FIXED_LEN_BYTE_ARRAY",
-)
-
-# Field numbers of FileMetaData, SchemaElement, RowGroup, ColumnChunk and ColumnMetaData in
-# parquet.thrift.
-_SCHEMA, _ROW_GROUPS = 2, 4
-_CONVERTED_TYPE, _LOGICAL_TYPE = 6, 10
-_COLUMNS, _ROWS = 1, 3
-_META_DATA = 3
-_TYPE, _PATH, _CODEC, _VALUES = 1, 3, 4, 5
-_UNCOMPRESSED_BYTES, _COMPRESSED_BYTES = 6, 7
-_DATA_OFFSET, _DICTIONARY_OFFSET = 9, 11
-
-_LOGICAL_OF_CONVERTED = dict(
-    enumerate((1, 2, 2, 3, 4, 5, 6, 7, 7, 8, 8, 10, 10, 10, 10, 10, 10, 10, 10, 12, 13))
-)
-"""The member of LogicalType that stands for each ConvertedType, in which older versions of the
-format say the same. Writers give both, or either."""
 
 # Types that each version of Arrow's writer and reader brings back as they were.
 _STEADY = frozenset(
@@ -176,6 +158,7 @@ class RowGroupChecks:
         walk_from: The first row group of which the headers of the pages are read, a small read
             for each; None for none.
         path: The file's address, for errors.
+        whole: The bytes of the file, where they are in memory.
     """
 
     def __init__(
@@ -187,22 +170,22 @@ class RowGroupChecks:
         *,
         walk_from: int | None,
         path: str,
+        whole: bytes | None = None,
     ) -> None:
-        self._file = file
+        self._read: Read = file.read_at if whole is None else whole_reader(whole)
         self._path = path
         self._end = file.size() - len(footer) - 8
-        self._schema = elements(footer, _SCHEMA)
-        self._groups = elements(footer, _ROW_GROUPS)
+        self._footer = footer
+        self._names = tuple(columns)
         self._count = metadata.num_row_groups
         self._metadata = metadata
-        self._columns = [metadata.schema.column(i) for i in range(metadata.num_columns)]
-        self._walked = frozenset(_leaves(self._columns, columns))
         self._walk_from = metadata.num_row_groups if walk_from is None else walk_from
         self._slack = _HEADER_BYTES if _FORGETFUL.match(metadata.created_by or "") else 0
+        self._groups = self._told()
         self._group = 0
         self._rows = 0
-        self._starts = array("q")
-        self._stops = array("q")
+        self._starts: list[int] = []
+        self._stops: list[int] = []
 
     def up_to(self, rows: int) -> None:
         """Checks the row groups that hold the first `rows` rows, as far as it has not yet.
@@ -212,64 +195,65 @@ class RowGroupChecks:
         """
         while self._rows < rows and self._group < self._count:
             try:
-                for element in self._schema:  # once: it is empty afterwards
-                    _check_type(element)
-                self._check(next(self._groups, {}))
+                self._check(*next(self._groups, (-1, ())))
             except (ThriftError, PageError) as error:
                 raise self._corrupt(str(error)) from error
             self._rows += self._metadata.row_group(self._group).num_rows
             self._group += 1
 
-    def _check(self, group: Struct) -> None:
-        rows = self._metadata.row_group(self._group).num_rows
-        chunks = group.get(_COLUMNS)
-        if group.get(_ROWS) != rows or not isinstance(chunks, list):
-            raise PageError("its part of the footer cannot be read")
-        if len(chunks) != len(self._columns):
-            raise PageError(f"{len(chunks)} columns, where the schema has {len(self._columns)}")
-        for i, (chunk, column) in enumerate(zip(chunks, self._columns, strict=True)):
-            meta = chunk.get(_META_DATA) if isinstance(chunk, dict) else None
-            try:
-                self._check_chunk(meta if isinstance(meta, dict) else {}, column, i, rows)
-            except PageError as error:
-                raise PageError(f"column {column.path}: {error}") from error
+    def _told(self) -> Iterator[tuple[int, Iterable[ColumnChunk]]]:
+        self._columns = columns_of(self._footer, self._metadata)
+        self._walked = _walked(self._columns, self._names)
+        yield from row_groups(self._footer, self._columns)
 
-    def _check_chunk(self, meta: Struct, column: Any, index: int, rows: int) -> None:
-        name = meta.get(_PATH)
-        # Newer versions of the format let writers leave it out.
-        if name and _joined(name) != column.path:
-            raise PageError(f"a chunk of column {_joined(name)}")
-        kind = _number(meta, _TYPE)
-        if not 0 <= kind < len(_PHYSICAL_TYPES) or _PHYSICAL_TYPES[kind] != column.physical_type:
+    def _check(self, told: int, chunks: Iterable[ColumnChunk]) -> None:
+        rows = self._metadata.row_group(self._group).num_rows
+        if told != rows:
+            raise unreadable()
+        columns = iter(self._columns.leaves)
+        walks = self._group >= self._walk_from
+        index = 0
+        try:
+            for index, chunk in enumerate(chunks):
+                column = next(columns)
+                self._check_chunk(chunk, column, rows, walk=walks and index in self._walked)
+        except PageError as error:
+            raise PageError(f"column {self._columns.leaves[index].path}: {error}") from error
+
+    def _check_chunk(self, chunk: ColumnChunk, column: Column, rows: int, *, walk: bool) -> None:
+        kind, values = chunk.kind, chunk.values
+        if not 0 <= kind < len(PHYSICAL_TYPES) or PHYSICAL_TYPES[kind] != column.physical_type:
             raise PageError(f"a chunk of type {kind}, where the schema says {column.physical_type}")
-        values = _number(meta, _VALUES)
-        if values < rows or (column.max_repetition_level == 0 and values != rows):
+        if values < rows or (column.max_repetition == 0 and values != rows):
             raise PageError(f"{values} values in {rows} rows")
-        if values == 0:  # some writers leave its place open
+        if values == 0:
             return
-        start, length = _number(meta, _DATA_OFFSET), _number(meta, _COMPRESSED_BYTES)
-        dictionary = meta.get(_DICTIONARY_OFFSET)
+        start, length = chunk.data_offset, chunk.compressed_bytes
         # Some writers say 0, or the first data page, where there is no dictionary.
-        if isinstance(dictionary, int) and 0 < dictionary < start:
-            start = dictionary
+        if 0 < chunk.dictionary_offset < start:
+            start = chunk.dictionary_offset
         if start < _FIRST_OFFSET or length <= 0 or start + length > self._end:
             raise PageError(f"bytes {start} to {start + length}, outside of the data")
         self._claim(start, start + length)
-        if index in self._walked and self._group >= self._walk_from:
+        if walk:
             facts = Chunk(
                 start=start,
                 stop=min(start + length + self._slack, self._end),
                 values=values,
                 rows=rows,
-                uncompressed_bytes=_number(meta, _UNCOMPRESSED_BYTES),
-                compressed=_number(meta, _CODEC) != 0,
-                max_definition=column.max_definition_level,
-                max_repetition=column.max_repetition_level,
+                uncompressed_bytes=chunk.uncompressed_bytes,
+                compressed=chunk.codec != 0,
+                max_definition=column.max_definition,
+                max_repetition=column.max_repetition,
             )
-            check_pages(self._file, facts)
+            check_pages(self._read, facts)
 
     def _claim(self, start: int, stop: int) -> None:
         """Notes the bytes of a chunk, which no other may have."""
+        if not self._stops or start >= self._stops[-1]:  # behind all others, as most are
+            self._starts.append(start)
+            self._stops.append(stop)
+            return
         place = bisect(self._starts, start)
         before = place and self._stops[place - 1] > start
         after = place < len(self._starts) and self._starts[place] < stop
@@ -282,39 +266,18 @@ class RowGroupChecks:
         return corrupt(self._path, f"row group {self._group}: {reason}")
 
 
-def _check_type(element: Struct) -> None:
-    """Compares the two ways in which an element of the schema says its type."""
-    converted, logical = element.get(_CONVERTED_TYPE), element.get(_LOGICAL_TYPE)
-    if converted in _LOGICAL_OF_CONVERTED and isinstance(logical, dict):
-        expected = _LOGICAL_OF_CONVERTED[converted]
-        if list(logical) != [expected]:
-            raise PageError(f"a column of logical type {list(logical)}, elsewhere of {expected}")
-
-
-def _joined(parts: Any) -> str:
-    """A column's path as pyarrow spells it."""
-    texts = [p for p in parts if isinstance(p, bytes)] if isinstance(parts, list) else []
-    return b".".join(texts).decode(errors="replace")
-
-
-def _number(meta: Struct, field: int) -> int:
-    value = meta.get(field)
-    if not isinstance(value, int):
-        raise PageError("its part of the footer cannot be read")
-    return value
-
-
-def _leaves(columns: Sequence[Any], names: Sequence[str]) -> list[int]:
+@functools.lru_cache(maxsize=64)
+def _walked(columns: Columns, names: tuple[str, ...]) -> frozenset[int]:
     """Places of the columns of values that belong to some top-level columns.
 
     A dot may be part of a name, or divide it from the name of a field: both are taken.
     """
     wanted = set(names)
-    return [
+    return frozenset(
         i
-        for i, column in enumerate(columns)
-        if column.path in wanted or any(column.path[:end] in wanted for end in _dots(column.path))
-    ]
+        for i, path in enumerate(column.path for column in columns.leaves)
+        if path in wanted or any(path[:end] in wanted for end in _dots(path))
+    )
 
 
 def _dots(path: str) -> list[int]:

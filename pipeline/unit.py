@@ -2,14 +2,16 @@
 
 A big shard is a unit of its own. It goes on behind its last checkpoint, is saved every so often at
 a batch boundary, and is saved at once when the run is to end: by a signal, or because storage
-fails. Small shards share a unit, are over within moments, and are not saved on their way.
+fails. Small shards share a unit, are over within moments, and are not saved on their way; those
+that are written within a second are published together.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -20,6 +22,7 @@ from pipeline.checkpoints import NOTHING, Resumed
 from pipeline.errors import (
     DataError,
     ScoringError,
+    ShardscoreError,
     StoppedError,
     StorageError,
     TooManyBadRowsError,
@@ -30,19 +33,42 @@ from pipeline.rows import read_batches, refuse_swapped
 from pipeline.runtime import versions
 from pipeline.scorers import scorer_for
 from pipeline.storage import storage_at
-from pipeline.writer import ShardWriter, Target, output_schema, published_by_another
+from pipeline.target import Target, output_schema, published_by_another
+from pipeline.writer import ShardWriter, commit_all
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
     from pipeline.listener import Listener
     from pipeline.prepare import Prepared
-    from pipeline.records import Batch, ScoredBatch, Shard
+    from pipeline.records import Batch, RowCounts, ScoredBatch, Shard, ShardStatus
     from pipeline.stop import Stop
     from pipeline.survey import Survey
 
 GRACE_SECONDS = 0.5
 """How long a stop waits for small shards that are scored already to be published."""
+
+
+SHARDS_TOGETHER = 64
+"""Small shards that are published together: each holds a staged file open until then…"""
+
+SECONDS_TOGETHER = 1.0
+"""…and none waits longer than that for the others to be written."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A small shard whose files are written, and wait to be published.
+
+    Attributes:
+        shard: The shard.
+        writer: Holds its files.
+        failed: Why they are not to be published, if they are not.
+    """
+
+    shard: Shard
+    writer: ShardWriter
+    failed: TooManyBadRowsError | None
 
 
 class UnitRunner:
@@ -64,6 +90,7 @@ class UnitRunner:
         self._versions = versions()
         self._fit = Fit(told=run.memory_short)
         identity = prepared.identity
+        self._fingerprint = identity.fingerprint
         self._policy = Policy(
             fail=identity.on_bad_row == "fail",
             nonfinite_is_bad=identity.nonfinite == "bad",
@@ -117,23 +144,59 @@ class UnitRunner:
 
     def _small(self, unit: WorkUnit) -> Iterator[Outcome | FailedShard]:
         begun = time.monotonic()
-        method = self._prepared.identity.small_method
+        left = deque(unit.shards)
         with closing(self._scored(unit.shards, small=True)) as scored:
-            for shard in unit.shards:
-                batches = islice(scored, shard.batches(self._prepared.identity.batch_size))
-                with ShardWriter(self._output, self._target(shard, small=True)) as writer:
-                    too_many = self._write_small(batches, writer)
-                    if too_many is not None:
-                        yield FailedShard(shard.name, shard.path, too_many)
-                        continue
-                    status, counts = writer.commit()
-                self._run.bad_rows(shard, counts, writer.first_bad)
+            while left:
+                with ExitStack() as files:
+                    made, error = self._made(left, scored, files)
+                    done = commit_all(self._output, [one.writer for one in made if not one.failed])
                 spent = time.monotonic() - begun
                 begun += spent
-                yield Outcome(shard.name, status, counts, method, spent)
+                yield from self._told(made, iter(done), spent)
+                if error is not None:
+                    try:
+                        raise error
+                    finally:
+                        del error, made  # or its traceback, this frame and it would be a circle
+
+    def _made(
+        self, left: deque[Shard], scored: Iterator[ScoredBatch], files: ExitStack
+    ) -> tuple[list[_Made], ShardscoreError | None]:
+        """Takes shards that are left and writes their files, until some can be published.
+
+        Returns:
+            The shards; and what was wrong with the next one, or a stop.
+        """
+        made: list[_Made] = []
+        end = time.monotonic() + SECONDS_TOGETHER
+        try:
+            while left and len(made) < SHARDS_TOGETHER and time.monotonic() < end:
+                shard = left[0]
+                batches = islice(scored, shard.batches(self._prepared.identity.batch_size))
+                target = self._target(shard, small=True)
+                writer = files.enter_context(ShardWriter(self._output, target))
+                too_many = self._write_small(batches, writer)
+                if too_many is None:
+                    writer.finish()
+                made.append(_Made(left.popleft(), writer, too_many))
                 # The call that scored this shard has scored the others too: they are finished,
                 # unless that takes long.
                 self._stop.heed(GRACE_SECONDS)
+        except ShardscoreError as error:
+            return made, error
+        return made, None
+
+    def _told(
+        self, made: list[_Made], done: Iterator[tuple[ShardStatus, RowCounts]], seconds: float
+    ) -> Iterator[Outcome | FailedShard]:
+        method = self._prepared.identity.small_method
+        for one in made:
+            if one.failed:
+                yield FailedShard(one.shard.name, one.shard.path, one.failed)
+                continue
+            status, counts = next(done)
+            self._run.bad_rows(one.shard, counts, one.writer.first_bad)
+            yield Outcome(one.shard.name, status, counts, method, seconds / len(made))
 
     def _write_small(
         self, batches: Iterator[ScoredBatch], writer: ShardWriter
@@ -252,6 +315,7 @@ class UnitRunner:
             schema=schema,
             kept=tuple(kept.names),
             identity=identity,
+            fingerprint=self._fingerprint,
             method=identity.small_method if small else identity.method,
             versions=self._versions,
             refuse_swapped=partial(refuse_swapped, storage_at(shard.root), shard),

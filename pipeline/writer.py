@@ -18,84 +18,33 @@ one chunk, and `segments` joins what was saved to the same bytes as one writer w
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import checkpoints
 from pipeline.bad_rows import refuse_too_many
-from pipeline.checkpoints import NOTHING, CheckpointNote, Origin, Resumed, Span
+from pipeline.checkpoints import CheckpointNote, Span
 from pipeline.errors import (
     AlreadyExistsError,
     CheckpointError,
-    NotFoundError,
     OutputMismatchError,
     ScoringError,
 )
-from pipeline.footer import Provenance, parquet_errors, read_footer
-from pipeline.plan import changed_input, foreign_output
+from pipeline.footer import Provenance, parquet_errors
+from pipeline.null_rows import reason_column, with_nulls
 from pipeline.quarantine import DeadLetters
-from pipeline.records import BadRow, RowCounts, ScoredBatch, Shard, ShardStatus
+from pipeline.records import BadRow, RowCounts, ScoredBatch, ShardStatus
 from pipeline.segments import GroupedFile, Saved
-from pipeline.storage.local import translated
+from pipeline.storage.disk_errors import translated
+from pipeline.target import Target, published_by_another
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any
+    from collections.abc import Sequence
 
-    from pipeline.job import JobIdentity
-    from pipeline.predictions import PredictionSchema
     from pipeline.storage import ObjectInfo, Staged, Storage
-
-REASON_COLUMN = "bad_row_reason"
-
-
-def output_schema(
-    carried: pa.Schema, predictions: PredictionSchema, *, with_reason: bool
-) -> pa.Schema:
-    """The columns of a published file: carried, then predictions, then the reason if asked for."""
-    fields = [*carried, *predictions.fields]
-    if with_reason:
-        fields.append(pa.field(REASON_COLUMN, pa.string()))
-    return pa.schema(fields)
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What becomes of one shard, and from where it goes on.
-
-    Attributes:
-        shard: The shard.
-        schema: Columns of the published file.
-        kept: Names of the columns that travel past the model into it.
-        identity: The job's identity.
-        method: Keras' method that scores the shard, for the provenance.
-        versions: Of the programs that score and write, for the checkpoints.
-        resumed: How far an earlier run came.
-        refuse_swapped: Raises ChangedInputError if the shard is no longer the one that was read.
-        replacing: The published file whose place this one takes, if the shard has changed since.
-        most_bad: Most bad rows that the shard may have; None: any number.
-    """
-
-    shard: Shard
-    schema: pa.Schema
-    kept: tuple[str, ...]
-    identity: JobIdentity
-    method: str
-    versions: dict[str, str]
-    refuse_swapped: Callable[[], None]
-    resumed: Resumed = NOTHING
-    replacing: ObjectInfo | None = None
-    most_bad: int | None = None
-
-    @property
-    def origin(self) -> Origin:
-        """What a checkpoint must have in common with this writing of the shard."""
-        version = {**self.shard.identity, "mtime_ns": self.shard.mtime_ns}
-        return Origin(self.identity.fingerprint, version, self.versions)
 
 
 class ShardWriter:
@@ -121,6 +70,8 @@ class ShardWriter:
         self._file = GroupedFile(
             output, self._shard.name, target.schema, resumed.segments, resumed.waiting
         )
+        self._staged: Staged | None = None
+        self._left_over: ObjectInfo | None = None
         self._dead = DeadLetters(output, self._shard, resumed)
         self._exit = ExitStack()
 
@@ -164,8 +115,10 @@ class ShardWriter:
         predictions = list(scored.predictions)
         null_scored = quarantined = 0
         if self._null_score:
-            columns = [*carried.columns, *_with_nulls(predictions, batch.good)]
-            columns.append(_reasons(batch.rows, {b.row - batch.start: b.reason for b in batch.bad}))
+            columns = [*carried.columns, *with_nulls(predictions, batch.good)]
+            columns.append(
+                reason_column(batch.rows, {b.row - batch.start: b.reason for b in batch.bad})
+            )
             null_scored = len(batch.bad)
         else:
             if batch.good is not None:
@@ -225,6 +178,15 @@ class ShardWriter:
             OutputMismatchError: The name is taken by another job's file.
             StorageError: It could not be written.
         """
+        self.finish()
+        return self.conclude(named=self.name_alone())
+
+    def finish(self) -> None:
+        """Does all that comes before the commit: the files are whole, proven, and staged.
+
+        Raises:
+            As `commit` does.
+        """
         counts = self._counts
         if counts.rows_in != self._shard.rows or not counts.balanced:
             checkpoints.clear(self._output, self._shard.name)
@@ -235,39 +197,72 @@ class ShardWriter:
                 received=str(counts),
             )
         try:
-            status = self._publish()
+            self._staged = self._finished()
         except CheckpointError as error:
             # Whoever took checkpoints away may have published the shard.
             if not self._published_by_another():
                 self._output.delete((error.path or "").removeprefix(f"{self._output.url}/"))
                 raise
-            status = "already_published"
-        if self._file.segments:
-            checkpoints.clear(self._output, self._shard.name)
-        return status, counts
 
-    def _publish(self) -> ShardStatus:
-        replacing = self._target.replacing
-        left_over = self._dead.there() if self._quarantines else None
+    def _finished(self) -> Staged | None:
+        """The staged predictions, once their dead letters are published; None if another run has
+        published the shard."""
+        self._left_over = self._dead.there() if self._quarantines else None
         # What lay there is a left-over only if the shard is not published by now, and is still
         # the one that was read: or it is of a writer that has read a newer one.
-        if left_over or self._dead.any:
+        if self._left_over or self._dead.any:
             if self._published_by_another():
-                return "already_published"
+                return None
             self._target.refuse_swapped()
-        staged = self._file.finished(lambda digest: self._note(digest).encoded())
-        note = self._read_back(staged)
+        note = self._note("")
+
+        def with_digest(digest: str) -> dict[bytes, bytes]:
+            nonlocal note
+            note = replace(note, data_xxh3=digest)
+            return note.encoded()
+
+        staged = self._file.finished(with_digest)
+        self._read_back(staged, note.encoded())
         if self._quarantines:
-            self._dead.publish(note, left_over)
+            self._dead.publish(note, self._left_over)
+        return staged
+
+    @property
+    def staged(self) -> Staged | None:
+        """What `finish` left to be published; None if that is no plain creation."""
+        return self._staged if self._target.replacing is None else None
+
+    def name_alone(self) -> bool:
+        """Gives the finished file its name; whether it could have it."""
+        if self._staged is None:
+            return False
+        replacing = self._target.replacing
         try:
-            staged.publish() if replacing is None else staged.replace(only_if=replacing)
+            self._staged.publish() if replacing is None else self._staged.replace(replacing)
         except AlreadyExistsError:
-            if not self._published_by_another():
-                raise
-            return "already_published"
-        if left_over is not None and not self._dead.any:
-            self._dead.remove_left_over(left_over)
-        return "published"
+            return False
+        return True
+
+    def conclude(self, *, named: bool) -> tuple[ShardStatus, RowCounts]:
+        """Ends a finished shard.
+
+        Args:
+            named: Whether its file has its name.
+
+        Returns:
+            What `commit` does.
+
+        Raises:
+            OutputMismatchError: The name is taken by another job's file.
+            AlreadyExistsError: The name was taken, and what had it is gone.
+        """
+        if not named and self._staged is not None and not self._published_by_another():
+            raise AlreadyExistsError("something else had its name", path=self._path)
+        if named and self._left_over is not None and not self._dead.any:
+            self._dead.remove_left_over(self._left_over)
+        if self._file.segments:
+            checkpoints.clear(self._output, self._shard.name)
+        return "published" if named else "already_published", self._counts
 
     @property
     def _quarantines(self) -> bool:
@@ -276,7 +271,7 @@ class ShardWriter:
     def _note(self, digest: str) -> Provenance:
         identity = self._target.identity
         return Provenance(
-            fingerprint=identity.fingerprint,
+            fingerprint=self._target.fingerprint,
             model_sha256=identity.model_sha256,
             code_sha256=identity.code_sha256,
             input=self._shard.identity,
@@ -286,20 +281,18 @@ class ShardWriter:
             data_xxh3=digest,
         )
 
-    def _read_back(self, staged: Staged) -> Provenance:
-        """The note of the staged file, which must hold the rows that were written to it."""
-        with translated(self._path):
-            metadata = pq.read_metadata(staged.path)
-        note = Provenance.of(metadata)
+    def _read_back(self, staged: Staged, note: dict[bytes, bytes]) -> None:
+        """Refuses a staged file that does not hold the rows, and the note, that were written."""
+        with translated(self._path), pa.OSFile(str(staged.path), "rb") as file:
+            metadata = pq.read_metadata(file)
         rows = self._counts.rows_in - self._counts.quarantined
-        if metadata.num_rows != rows or note is None or note.counts != self._counts:
+        if metadata.num_rows != rows or not note.items() <= (metadata.metadata or {}).items():
             raise ScoringError(
                 "the staged file reads back otherwise than it was written",
-                path=self._shard.path,
+                path=self._path,
                 expected=f"{rows} rows",
                 received=f"{metadata.num_rows} rows",
             )
-        return note
 
     def _published_by_another(self) -> bool:
         """Whether another writer was first: fine if it accounts for the rows as we do.
@@ -318,43 +311,20 @@ class ShardWriter:
         return theirs is not None
 
 
-def published_by_another(output: Storage, target: Target) -> RowCounts | None:
-    """Where the rows of a shard went, if another run of the job has published it by now.
+def commit_all(
+    output: Storage, finished: Sequence[ShardWriter]
+) -> list[tuple[ShardStatus, RowCounts]]:
+    """Publishes finished shards, which takes less time together.
+
+    Returns:
+        For each, what `commit` returns.
 
     Raises:
-        OutputMismatchError: A file of another job has its name.
-        ChangedInputError: It was published from another version of the shard.
+        As `commit` does. Any of the shards may be published then.
     """
-    shard, path = target.shard, f"{output.url}/{target.shard.name}"
-    try:
-        there = output.info(shard.name)
-        if target.replacing is not None and there.same_version(target.replacing):
-            return None
-        theirs = Provenance.of(read_footer(output, shard.name)[0])
-    except NotFoundError:
-        return None
-    if theirs is None or theirs.fingerprint != target.identity.fingerprint:
-        raise foreign_output(path, theirs, target.identity.fingerprint)
-    if theirs.input != shard.identity:
-        raise changed_input(shard, theirs)
-    return theirs.counts
-
-
-def _with_nulls(
-    predictions: list[pa.Array], good: np.ndarray[Any, np.dtype[np.bool_]] | None
-) -> list[pa.Array]:
-    """The predictions of the good rows, spread over all rows, null in between."""
-    if good is None:
-        return predictions
-    places = pa.array(np.cumsum(good) - 1, mask=~good, type=pa.int64())
-    return [_take(array, places) for array in predictions]
-
-
-def _take(array: pa.Array, places: pa.Array) -> pa.Array:
-    if isinstance(array.type, pa.ExtensionType):
-        return pa.ExtensionArray.from_storage(array.type, array.storage.take(places))
-    return array.take(places)
-
-
-def _reasons(rows: int, reasons: dict[int, str]) -> pa.Array:
-    return pa.array([reasons.get(row) for row in range(rows)], pa.string())
+    plain = {id(writer): staged for writer in finished if (staged := writer.staged) is not None}
+    named = dict(zip(plain, output.publish_all([*plain.values()]), strict=True))
+    return [
+        writer.conclude(named=named[id(writer)] if id(writer) in named else writer.name_alone())
+        for writer in finished
+    ]

@@ -5,7 +5,8 @@ Names are relative, with `/` between their parts; no part is empty, `.` or `..`.
 * never shows a partial object under a final name, to any reader, at any moment;
 * has create-if-absent: of any number of creators of one name exactly one succeeds, and the
   others get `AlreadyExistsError`, with nothing of theirs left behind;
-* is durable: when `create`, `replace` or `publish` has returned, the object survives a crash;
+* is durable: when `create`, `replace`, `publish` or `publish_all` has returned, the objects survive
+  a crash;
 * reads one version: an opened input gives the bytes that were there when it was opened, or
   raises `VersionChangedError`;
 * raises only errors of `pipeline.errors`, each naming the object's full address.
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -60,6 +61,9 @@ class Staged(Protocol):
     """
 
     path: Path
+
+    def write(self, data: bytes) -> None:
+        """Fills the file, which is empty, with a small object."""
 
     def publish(self, name: str | None = None) -> None:
         """Makes the file durable and gives it its final name.
@@ -122,6 +126,20 @@ class Storage(Protocol):
 
     def stage(self, name: str) -> Staged:
         """Begins an object of any size."""
+
+    def publish_all(self, staged: Sequence[Staged]) -> tuple[bool, ...]:
+        """Publishes several staged objects of this storage, which takes less time together.
+
+        Each is whole and durable before it has its final name, as if it were published alone; none
+        may be told to be published before all are.
+
+        Returns:
+            For each, whether it has its final name now; False if the name was taken before.
+
+        Raises:
+            StorageError: One failed. Any of the others may be published, and a later `publish` of
+                those gets AlreadyExistsError.
+        """
 
     def hold(self, name: str, *, shared: bool = False) -> AbstractContextManager[None]:
         """An exclusive claim that dies with its process, where a storage can give one; elsewhere

@@ -106,6 +106,8 @@ def _inside(root: Path, link: Path) -> tuple[str, ...]:
 
 
 def _make_root(root: Path) -> None:
+    if root.exists():
+        return
     missing = [f for f in (root, *root.parents) if not f.exists()]
     root.mkdir(parents=True, exist_ok=True)
     for made in missing:

@@ -5,6 +5,8 @@ The order of writes, which makes a final name appear only whole and durable:
     write STAGING/x → fsync x → link x to the final name, without replacing → unlink x
     → fsync the folder of the final name (and of each folder that was made for it)
 
+Files that are published together each take this way, but share the last step: see `local_staged`.
+
 `link` fails if the name exists, atomically, so it is the create-if-absent. Staged files live in
 one folder below the root whose name begins with `_`, where no reader of the data set looks. Each
 is held by a lock of its writer; one that nobody holds was left by a writer that died, and `sweep`
@@ -14,72 +16,36 @@ dropped the pages that it could not write.
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
 import re
-import secrets
-import socket
-from contextlib import contextmanager, suppress
-from functools import partial
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from pipeline.errors import AlreadyExistsError, NotFoundError, StorageError
 from pipeline.storage.base import ObjectInfo, checked_name, fault_of
+from pipeline.storage.disk_errors import reading, translated
 from pipeline.storage.folders import entered
 from pipeline.storage.links import Leaving, walk
+from pipeline.storage.local_staged import (
+    STAGING,
+    LocalStaged,
+    published_together,
+    this_host,
+    try_lock,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator, Sequence
     from contextlib import AbstractContextManager
 
-STAGING = "_shardscore/staging"
+    from pipeline.storage.base import Staged
+
 LOCKS = "_shardscore/locks"
 
-_ATTEMPTS = 100
 _NAME_MAX = 255
 _PATH_MAX = 4096
-
-_HINTS = {
-    errno.ENOSPC: "make room on the disk, then run again: it continues where it stopped",
-    errno.EDQUOT: "the disk quota is used up; make room, then run again",
-    errno.EACCES: "check the permissions of the file and of the folders above it",
-    errno.EPERM: "check the permissions of the file and of the folders above it",
-    errno.EROFS: "the file system is mounted read-only; choose another output",
-    errno.EEXIST: "a part of the path is a file; choose another path",
-    errno.ENOTDIR: "a part of the path is a file; choose another path",
-    errno.EXDEV: "the folders of the output must lie on one file system",
-    errno.ENAMETOOLONG: "the file system cannot hold a name that long; rename the shard",
-}
-
-
-@contextmanager
-def translated(path: Path | str) -> Iterator[None]:
-    """Turns the operating system's errors into ours, naming `path`."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise NotFoundError("no such file or folder", path=str(path)) from error
-    except OSError as error:
-        reason = error.strerror or str(error)
-        hint = _HINTS.get(error.errno or 0)
-        raise StorageError(f"storage failed: {reason}", path=str(path), hint=hint) from error
-
-
-@contextmanager
-def _reading(path: Path | str) -> Iterator[None]:
-    """As `translated`; below a file, behind a link to itself, and under a name that is too long,
-    there is nothing."""
-    with translated(path):
-        try:
-            yield
-        except OSError as error:
-            if error.errno in {errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}:
-                raise FileNotFoundError from error
-            raise
 
 
 class LocalStorage:
@@ -102,7 +68,7 @@ class LocalStorage:
 
     def info(self, name: str) -> ObjectInfo:
         path = self.path_of(name)
-        with _reading(path):
+        with reading(path):
             stat = path.stat()
         return ObjectInfo(name, stat.st_size, stat.st_mtime_ns, ctime_ns=stat.st_ctime_ns)
 
@@ -111,12 +77,12 @@ class LocalStorage:
         try:
             return pa.OSFile(path, "rb")
         except OSError:
-            with _reading(path):
+            with reading(path):
                 raise
 
     def read(self, name: str) -> bytes:
         path = self.path_of(name)
-        with _reading(path):
+        with reading(path):
             return path.read_bytes()
 
     def create(self, name: str, data: bytes) -> None:
@@ -146,6 +112,12 @@ class LocalStorage:
     def stage(self, name: str) -> LocalStaged:
         return LocalStaged(self, self._root, self.path_of(name))
 
+    def publish_all(self, staged: Sequence[Staged]) -> tuple[bool, ...]:
+        ours = [one for one in staged if isinstance(one, LocalStaged)]
+        if len(ours) != len(staged):
+            raise TypeError("staged in another storage")
+        return published_together(ours)
+
     def hold(self, name: str, *, shared: bool = False) -> AbstractContextManager[None]:
         from pipeline.storage.lock import held  # which needs this module's `translated`
 
@@ -164,12 +136,12 @@ class LocalStorage:
                     pass  # it is no link out of the output
             except (FileNotFoundError, NotADirectoryError):
                 return 0
-            ours = re.compile(re.escape(_host()) + r"-\d+-[0-9a-f]{16}\.tmp")
+            ours = re.compile(re.escape(this_host()) + r"-\d+-[0-9a-f]{16}\.tmp")
             for path in folder.iterdir():
                 if not ours.fullmatch(path.name):
                     continue
                 with suppress(FileNotFoundError), path.open("rb") as file:
-                    if _try_lock(file.fileno()):
+                    if try_lock(file.fileno()):
                         path.unlink()
                         removed += 1
         return removed
@@ -190,100 +162,3 @@ class LocalStorage:
     def path_of(self, name: str) -> Path:
         """Where an object lies."""
         return self._root / checked_name(name)
-
-
-class LocalStaged:
-    """A file in the staging folder, locked by this process until it is published or discarded."""
-
-    def __init__(self, storage: LocalStorage, root: Path, final: Path) -> None:
-        self._storage = storage
-        self._root = root
-        self._final = final
-        folder = root / STAGING
-        with translated(folder), entered(root, folder, make=True) as handle:
-            self.path, self._lock = _locked_file(folder, handle)
-
-    def write(self, data: bytes) -> None:
-        """Writes a small object."""
-        with translated(self._final):
-            self.path.write_bytes(data)
-
-    def publish(self, name: str | None = None) -> None:
-        final = self._final if name is None else self._storage.path_of(name)
-        with translated(final):
-            os.fsync(self._lock)
-            self._named(final, self._link)
-
-    def replace(self, only_if: ObjectInfo | None = None) -> None:
-        with translated(self._final):
-            os.fsync(self._lock)
-            self._named(self._final, partial(self._replace, only_if))
-
-    def _link(self, folder: int, final: Path) -> None:
-        try:
-            os.link(self.path, final.name, dst_dir_fd=folder)
-        except FileExistsError as error:
-            raise AlreadyExistsError("already exists", path=str(final)) from error
-        self.path.unlink(missing_ok=True)
-
-    def _replace(self, only_if: ObjectInfo | None, folder: int, final: Path) -> None:
-        if only_if is not None and not _is_still(folder, final.name, only_if):
-            raise AlreadyExistsError("something else was put there meanwhile", path=str(final))
-        os.replace(self.path, final.name, dst_dir_fd=folder)
-
-    def _named(self, final: Path, give: Callable[[int, Path], None]) -> None:
-        """Gives the file a final name, in a folder that is made if there is none."""
-        for attempts_left in reversed(range(_ATTEMPTS)):
-            try:
-                with entered(self._root, final.parent, make=True) as folder:
-                    give(folder, final)
-                    os.fsync(folder)
-            except FileNotFoundError:
-                # Another process may have removed the folder in between, for it was empty.
-                if not attempts_left or not self.path.exists():
-                    raise
-            else:
-                return
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        # The lock goes last: until then no sweep takes the file for a dead writer's.
-        with suppress(OSError):
-            self.path.unlink(missing_ok=True)
-        os.close(self._lock)
-
-
-def _is_still(folder: int, name: str, info: ObjectInfo) -> bool:
-    try:
-        stat = os.stat(name, dir_fd=folder, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return (stat.st_size, stat.st_mtime_ns) == (info.size, info.mtime_ns)
-
-
-def _locked_file(folder: Path, opened: int) -> tuple[Path, int]:
-    """A new file in the staging folder, which is open, and the handle that holds its lock."""
-    while True:
-        # The name says nothing of the final one, which may be as long as a name can be.
-        path = folder / f"{_host()}-{os.getpid()}-{secrets.token_hex(8)}.tmp"
-        flags = os.O_CREAT | os.O_EXCL | os.O_RDWR
-        handle = os.open(path.name, flags, 0o644, dir_fd=opened)
-        # Between its creation and its lock a sweep may take the file for a dead writer's.
-        if _try_lock(handle) and path.exists():
-            return path, handle
-        os.close(handle)
-
-
-def _try_lock(handle: int) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _host() -> str:
-    # Locks are only known to hold within one machine, so each sweeps only what it left itself.
-    return "".join(c for c in socket.gethostname() if c.isalnum() or c in "-.")[:64] or "host"

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from pipeline.errors import BusyError
-from pipeline.storage.local import translated
+from pipeline.storage.disk_errors import translated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -18,10 +18,13 @@ import pyarrow as pa
 
 from pipeline.errors import AlreadyExistsError, NotFoundError
 from pipeline.storage.base import ObjectInfo, checked_name, fault_of
+from pipeline.storage.together import published
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from contextlib import AbstractContextManager
+
+    from pipeline.storage.base import Staged
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,9 @@ class MemoryStorage:
     def stage(self, name: str) -> MemoryStaged:
         return MemoryStaged(self, checked_name(name))
 
+    def publish_all(self, staged: Sequence[Staged]) -> tuple[bool, ...]:
+        return tuple(map(published, staged))
+
     def sweep(self) -> int:
         return 0
 
@@ -136,6 +142,9 @@ class MemoryStaged:
         self._folder = tempfile.TemporaryDirectory(prefix="shardscore-")
         self.path = Path(self._folder.name) / "staged"
         self.path.touch()
+
+    def write(self, data: bytes) -> None:
+        self.path.write_bytes(data)
 
     def publish(self, name: str | None = None) -> None:
         self._storage.create(name or self._name, self.path.read_bytes())

@@ -21,18 +21,21 @@ import pyarrow as pa
 from pipeline.errors import AlreadyExistsError, ContractError, NotFoundError, StorageError
 from pipeline.storage.base import ObjectInfo, checked_name, fault_of
 from pipeline.storage.buckets import bucket_at
-from pipeline.storage.local import translated as disk_errors
+from pipeline.storage.disk_errors import translated as disk_errors
 from pipeline.storage.object_errors import translated
 from pipeline.storage.object_listing import described, listed
 from pipeline.storage.object_reader import ObjectReader
 from pipeline.storage.scratch import scratch
+from pipeline.storage.together import published_at_once
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
     from obstore import PutMode, UpdateVersion
+
+    from pipeline.storage.base import Staged
 
 LARGEST = 5 << 30
 """The most that one put can hold."""
@@ -91,6 +94,9 @@ class ObjectStorage:
 
     def stage(self, name: str) -> ObjectStaged:
         return ObjectStaged(self, checked_name(name))
+
+    def publish_all(self, staged: Sequence[Staged]) -> tuple[bool, ...]:
+        return published_at_once(staged)
 
     def sweep(self) -> int:
         return scratch().sweep()
@@ -162,6 +168,9 @@ class ObjectStaged:
         self._name = name
         self._file = scratch().stage("staged")
         self.path = self._file.path
+
+    def write(self, data: bytes) -> None:
+        self._file.write(data)
 
     def publish(self, name: str | None = None) -> None:
         final = checked_name(name or self._name)

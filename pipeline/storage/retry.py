@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Self, TypeVar
 import pyarrow as pa
 
 from pipeline.errors import AlreadyExistsError, NotFoundError, UnavailableError
+from pipeline.storage.together import published_at_once
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -155,6 +156,10 @@ class Retrying:
     def stage(self, name: str) -> Staged:
         return _RetryingStaged(self._storage, name, self._patience)
 
+    def publish_all(self, staged: Sequence[Staged]) -> tuple[bool, ...]:
+        # Each by itself: of an answer that was lost it matters which one it was.
+        return published_at_once(staged)
+
     def sweep(self) -> int:
         return self._patience.call(self._storage.sweep)
 
@@ -176,6 +181,9 @@ class _RetryingStaged:
         self._patience = patience
         self._staged = storage.stage(name)
         self.path = self._staged.path
+
+    def write(self, data: bytes) -> None:
+        self._staged.write(data)
 
     def publish(self, name: str | None = None) -> None:
         self._commit(lambda: self._staged.publish(name), name or self._name)

@@ -12,7 +12,8 @@ import tempfile
 from pathlib import Path
 
 from pipeline.errors import StorageError
-from pipeline.storage.local import LocalStorage, translated
+from pipeline.storage.disk_errors import translated
+from pipeline.storage.local import LocalStorage
 
 
 def scratch() -> LocalStorage:

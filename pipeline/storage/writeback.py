@@ -25,6 +25,12 @@ def begin_writeback(path: Path) -> None:
         return
     handle = os.open(path, os.O_RDONLY)
     try:
-        _begin(handle, 0, 0, _WRITE)  # that it cannot is no error: fsync will tell
+        begin_writeback_of(handle)
     finally:
         os.close(handle)
+
+
+def begin_writeback_of(handle: int) -> None:
+    """As `begin_writeback`, of a file that is open."""
+    if _begin is not None:
+        _begin(handle, 0, 0, _WRITE)  # that it cannot is no error: fsync will tell

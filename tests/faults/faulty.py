@@ -28,7 +28,7 @@ from pipeline.errors import StorageError
 from pipeline.storage import lock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from pipeline.storage import ObjectInfo, Staged, Storage
 
@@ -126,6 +126,17 @@ class FaultyStorage:
         staged = self._fault.call(f"stage {name}", lambda: self._inner.stage(name), _let_go)
         return FaultyStaged(staged, name, self._fault)
 
+    def publish_all(self, staged: Sequence[Staged]) -> tuple[bool, ...]:
+        # One by one, so that a fault strikes within a group too.
+        return tuple(map(self._published, staged))
+
+    def _published(self, staged: Staged) -> bool:
+        assert isinstance(staged, FaultyStaged)
+        (done,) = self._fault.call(
+            f"publish_all {staged.name}", lambda: self._inner.publish_all([staged.inner])
+        )
+        return done
+
     @contextmanager
     def hold(self, name: str, *, shared: bool = False) -> Iterator[None]:
         claim = self._inner.hold(name, shared=shared)
@@ -148,27 +159,30 @@ class FaultyStaged:
     """A staged object with a fault in it; what is written to it goes to its file, not here."""
 
     def __init__(self, inner: Staged, name: str, fault: Fault) -> None:
-        self._inner = inner
-        self._name = name
+        self.inner = inner
+        self.name = name
         self._fault = fault
         self.path = inner.path
 
+    def write(self, data: bytes) -> None:
+        self.inner.write(data)
+
     def publish(self, name: str | None = None) -> None:
-        place = f"publish {name or self._name}"
-        self._fault.call(place, lambda: self._inner.publish(name))
+        place = f"publish {name or self.name}"
+        self._fault.call(place, lambda: self.inner.publish(name))
 
     def replace(self, only_if: ObjectInfo | None = None) -> None:
-        place = f"replace {self._name} as staged"
-        self._fault.call(place, lambda: self._inner.replace(only_if))
+        place = f"replace {self.name} as staged"
+        self._fault.call(place, lambda: self.inner.replace(only_if))
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
         if self._fault.dead:
-            _let_go(self._inner)
+            _let_go(self.inner)
         else:
-            self._inner.__exit__(*exc)
+            self.inner.__exit__(*exc)
 
 
 class _CountedReads:

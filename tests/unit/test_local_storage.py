@@ -9,14 +9,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
 from pipeline.errors import NotFoundError, StorageError
 from pipeline.storage import LocalStorage, Storage
-from pipeline.storage.local import STAGING
+from pipeline.storage.local_staged import STAGING
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -270,3 +270,67 @@ def test_a_deep_path_that_is_not_refused_can_be_published(local: LocalStorage) -
 def test_a_listed_file_has_no_etag(local: LocalStorage) -> None:
     local.create("a", b"abc")
     assert [info.etag for info in local.list()] == [None]
+
+
+def test_files_published_together_are_durable_before_they_are_named_and_share_the_folders_sync(
+    local: LocalStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+
+    def noted(name: str) -> None:
+        real = getattr(os, name)
+
+        def call(*args: object, **kwargs: object) -> object:
+            folder = name == "fsync" and stat.S_ISDIR(os.fstat(args[0]).st_mode)
+            calls.append("fsync of a folder" if folder else name)
+            return real(*args, **kwargs)
+
+        monkeypatch.setattr(os, name, call)
+
+    local.create("a/0", b"so that the folder is there")
+    with ExitStack() as opened:
+        staged = [opened.enter_context(local.stage(f"a/{i}")) for i in range(1, 9)]
+        for one in staged:
+            one.write(b"abc")
+        noted("fsync")
+        noted("link")
+        assert all(local.publish_all(staged))
+    assert calls == ["fsync"] * 8 + ["link"] * 8 + ["fsync of a folder"]
+
+
+def test_a_file_that_cannot_be_made_durable_keeps_its_group_from_being_named(
+    local: LocalStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = [3]
+    real = os.fsync
+
+    def fails_once(handle: int) -> None:
+        left[0] -= 1
+        if not left[0]:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        real(handle)
+
+    with ExitStack() as opened:
+        staged = [opened.enter_context(local.stage(f"{i}")) for i in range(5)]
+        monkeypatch.setattr(os, "fsync", fails_once)
+        with pytest.raises(StorageError):
+            local.publish_all(staged)
+    assert [info.name for info in local.list()] == []
+
+
+def test_a_folder_that_is_removed_while_files_are_being_named_is_made_again(
+    local: LocalStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, removed = os.link, []
+
+    def link(source: object, target: object, *, dst_dir_fd: int) -> None:
+        if not removed:
+            removed.append((Path(local.url) / "a").rmdir())
+        real(source, target, dst_dir_fd=dst_dir_fd)  # type: ignore[arg-type]
+
+    with ExitStack() as opened:
+        staged = [opened.enter_context(local.stage(f"a/{i}")) for i in range(3)]
+        monkeypatch.setattr(os, "link", link)
+        assert list(local.publish_all(staged)) == [True, True, True]
+    assert removed
+    assert [info.name for info in local.list()] == ["a/0", "a/1", "a/2"]

@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from pipeline.errors import ContractError, ModelError, ScoringError
+from pipeline.null_rows import with_nulls
 from pipeline.outputs import Array, as_float64, flatten, is_float
 from pipeline.predictions import DTYPE_KEY, PredictionSchema, schema_of
 from pipeline.segments import GroupedFile, Saved
 from pipeline.storage.memory import MemoryStorage
-from pipeline.writer import _with_nulls
 
 ONE, TWO = np.zeros((4, 1), np.float32), np.ones((4, 2), np.float32)
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
@@ -490,7 +490,7 @@ EVERY_KIND = {
 def test_columns_of_every_kind_come_back_with_nulls_where_rows_were_bad(saved: bool) -> None:
     schema = schema_of(EVERY_KIND)
     good = np.array([True, False, True, False, True])
-    columns = _with_nulls(list(schema.to_arrow(list(EVERY_KIND.values()), 3)), good)
+    columns = with_nulls(list(schema.to_arrow(list(EVERY_KIND.values()), 3)), good)
     output = MemoryStorage()
     with GroupedFile(output, "a.parquet", pa.schema(schema.fields)) as file:
         for _ in range(2):

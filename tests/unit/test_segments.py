@@ -19,11 +19,10 @@ from pipeline.segments import (
     WAITING_KEY,
     GroupedFile,
     Saved,
-    Segment,
     Waiting,
-    footer_digest,
     unpacked,
 )
+from pipeline.stitching import Segment, footer_digest
 from pipeline.storage import Storage
 from pipeline.storage.memory import MemoryStorage
 

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -155,6 +155,47 @@ def test_two_can_stage_one_name_and_the_first_to_publish_has_it(storage: Storage
             first.publish()
     assert storage.read("a") == b"second"
     assert names(storage) == ["a"]
+
+
+def test_objects_published_together_each_have_their_name_or_are_told_that_it_was_taken(
+    storage: Storage,
+) -> None:
+    storage.create("b/taken", b"first")
+    wanted = ["a", "b/taken", "b/free", "year=2013/c", "b/last"]
+    with ExitStack() as opened:
+        staged = [opened.enter_context(storage.stage(name)) for name in wanted]
+        for one, name in zip(staged, wanted, strict=True):
+            one.write(name.encode() * 100)
+        assert names(storage, "b") == ["b/taken"]
+        assert list(storage.publish_all(staged)) == [True, False, True, True, True]
+    for name in wanted:
+        assert storage.read(name) == (b"first" if name == "b/taken" else name.encode() * 100)
+    assert names(storage) == sorted(wanted)
+
+
+def test_nothing_can_be_published_together(storage: Storage) -> None:
+    assert list(storage.publish_all([])) == []
+    assert names(storage) == []
+
+
+def test_of_many_groups_published_at_once_each_name_has_one_winner(storage: Storage) -> None:
+    barrier = threading.Barrier(4)
+    wanted = [f"folder/{i}" for i in range(5)]
+
+    def race(racer: int) -> list[bool]:
+        with ExitStack() as opened:
+            staged = [opened.enter_context(storage.stage(name)) for name in wanted]
+            for one in staged:
+                one.write(b"%d" % racer)
+            barrier.wait()
+            return list(storage.publish_all(staged))
+
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(race, range(4)))
+    for i, name in enumerate(wanted):
+        winners = [b"%d" % racer for racer in range(4) if results[racer][i]]
+        assert winners == [storage.read(name)]
+    assert names(storage) == sorted(wanted)
 
 
 def test_a_staged_object_can_take_the_place_of_another(storage: Storage) -> None:
