@@ -56,11 +56,9 @@ def make(name: str) -> None:
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
     (packages,) = folder.glob("lib/python3*/site-packages")
     (packages / "zz_project.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
-    subprocess.run(
-        [folder / "bin" / "python", "-m", "pip", "install", "-qq", "--no-deps"]
-        + ["--disable-pip-version-check", "--requirement", requirements],
-        check=True,
-    )
+    pip = [folder / "bin" / "python", "-m", "pip", "install", "--disable-pip-version-check", "-qq"]
+    # All is pinned, so nothing is left to resolve.
+    subprocess.run([*pip, "--no-deps", "--requirement", requirements], check=True)
     _stamp(name).write_text(wanted)
 
 
@@ -81,7 +79,9 @@ def _java_missing() -> str | None:
     """Spark 4 runs on Java 17 or newer, which pip cannot bring."""
     java = shutil.which("java")
     if java is None:
-        return "there is no java on the PATH: Spark needs Java 17 or newer (openjdk-17-jre-headless)"
+        return (
+            "there is no java on the PATH: Spark needs Java 17 or newer (openjdk-17-jre-headless)"
+        )
     told = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
     version = told.partition('"')[2].partition('"')[0]  # openjdk version "17.0.15" 2025-04-15
     major = version.split(".")[0]

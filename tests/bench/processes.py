@@ -105,7 +105,9 @@ def run(
     readers = [
         threading.Thread(target=lambda: out.append(process.stdout.read()), daemon=True),
         threading.Thread(
-            target=lambda: lines.extend((time.monotonic() - begun, line) for line in process.stderr),
+            target=lambda: lines.extend(
+                (time.monotonic() - begun, line) for line in process.stderr
+            ),
             daemon=True,
         ),
     ]

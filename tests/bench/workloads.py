@@ -170,9 +170,9 @@ def _model(path: Path, hidden: tuple[int, int]) -> None:
 
     keras.utils.set_random_seed(SEED)
     layers = [keras.layers.Dense(units, "relu") for units in hidden]
-    keras.Sequential(
-        [keras.Input((FLOATS,)), *layers, keras.layers.Dense(10, "softmax")]
-    ).save(path)
+    keras.Sequential([keras.Input((FLOATS,)), *layers, keras.layers.Dense(10, "softmax")]).save(
+        path
+    )
 
 
 def _shards(folder: Path, kind: Kind, scale: float) -> None:
@@ -195,9 +195,7 @@ def _shards(folder: Path, kind: Kind, scale: float) -> None:
                 writer.write_table(table, row_group_size=1 << 20)
                 if not part and first == 0:
                     head = table.slice(0, max(1_000, shards * rows // 32))
-                    pq.write_table(
-                        head, folder / "part" / path.name, use_dictionary=False
-                    )
+                    pq.write_table(head, folder / "part" / path.name, use_dictionary=False)
         if number < part:
             (folder / "part" / path.name).hardlink_to(path)
 

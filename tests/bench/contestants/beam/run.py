@@ -52,7 +52,9 @@ def main() -> None:
     asked, clock = options(), Clock()
     clock.loaded()
     columns = features(asked.input, asked.key)
-    handler = Handler(asked.model, max_batch_size=asked.batch_size, load_model_args={"compile": False})
+    handler = Handler(
+        asked.model, max_batch_size=asked.batch_size, load_model_args={"compile": False}
+    )
     schema = pa.schema([(asked.key, pa.int64()), ("prediction", pa.list_(pa.float32(), WIDTH))])
     how = PipelineOptions(
         runner="apache_beam.runners.portability.fn_api_runner.FnApiRunner",

@@ -35,9 +35,7 @@ def main() -> None:
         predictions = model.predict(dataset, verbose=0)
         table = pq.read_table(path, columns=[asked.key])
         values = pa.FixedSizeListArray.from_arrays(predictions.ravel(), predictions.shape[1])
-        pq.write_table(
-            table.append_column("prediction", values), Path(asked.output) / path.name
-        )
+        pq.write_table(table.append_column("prediction", values), Path(asked.output) / path.name)
         rows += table.num_rows
     clock.done(rows)
 
