@@ -39,7 +39,7 @@ test: $(READY) ## Run the tests, but for the long ones and the sweeps over fault
 test-quick: $(READY) ## Run the tests that take less than ten seconds each
 	$(BIN)/python -m pytest -m 'not slow and not long and not faults'
 
-test-long: $(READY) ## Run the long tests: compare, memory, the README's commands (three minutes)
+test-long: $(READY) ## Run the long tests: compare, memory, the benchmark, the README's commands (five minutes)
 	$(BIN)/python -m pytest -m long
 
 test-faults: $(READY) ## Sweep over faults: kills, full disks, system calls (needs root and strace)

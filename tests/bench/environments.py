@@ -12,6 +12,7 @@ An environment is made anew when its requirements or its Python have changed.
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -19,7 +20,8 @@ import sysconfig
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-HOME = ROOT / ".bench"
+HOME = Path(os.environ.get("BENCH_HOME") or ROOT / ".bench")
+"""Where environments, workloads, outputs and results are."""
 CONTESTANTS = Path(__file__).resolve().parent / "contestants"
 OURS_ALONE = ("pandas_loop", "tf_data")
 """Contestants that need nothing beyond the project's own packages: they run in its environment."""

@@ -36,6 +36,9 @@ EVERY = 0.05
 SHARED_EVERY = 0.5
 """Seconds between two looks at proportional sizes."""
 
+GRACE = 5.0
+"""Seconds that an engine has to end itself, once its command has ended."""
+
 _SUBREAPER = 36
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -84,10 +87,13 @@ def run(
 ) -> Measured:
     """Runs a command to its end, and ends what it leaves behind.
 
-    Raises:
-        subprocess.TimeoutExpired: It took longer than `timeout` seconds; it was ended.
+    A command that takes longer than `timeout` seconds is ended, and so by a signal.
     """
-    ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
+    with _heir_of_orphans():
+        return _run(command, cwd, env, timeout)
+
+
+def _run(command: Sequence[object], cwd: Path, env: Mapping[str, str], timeout: float) -> Measured:
     before = set(_descendants())
     used = _children_cpu()
     begun = time.monotonic()
@@ -116,11 +122,11 @@ def run(
     seen = _Seen()
     try:
         _watch(process, before, seen, begun + timeout)
-        wall = time.monotonic() - begun
     finally:
         if process.poll() is None:
             process.kill()
             process.wait()
+        wall = time.monotonic() - begun
         _end(before)
     for reader in readers:
         reader.join(10)
@@ -135,12 +141,23 @@ def run(
     )
 
 
+@contextlib.contextmanager
+def _heir_of_orphans() -> Iterator[None]:
+    """Processes whose parents have ended become this one's children meanwhile."""
+    libc = ctypes.CDLL(None)
+    libc.prctl(_SUBREAPER, 1, 0, 0, 0)
+    try:
+        yield
+    finally:
+        libc.prctl(_SUBREAPER, 0, 0, 0, 0)
+
+
 def _watch(process: subprocess.Popen[str], before: set[int], seen: _Seen, end: float) -> None:
     look = 0.0
     while process.poll() is None:
         now = time.monotonic()
         if now > end:
-            raise subprocess.TimeoutExpired(process.args, end)
+            return
         pids = [pid for pid in _descendants() if pid not in before]
         seen.most = max(seen.most, len(pids))
         for pid in pids:
@@ -195,7 +212,7 @@ def _children_cpu() -> float:
 
 def _end(before: set[int]) -> None:
     """Ends what the command left, and waits for it: an engine may take a moment to end itself."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + GRACE
     while left := [pid for pid in _descendants() if pid not in before]:
         if time.monotonic() > deadline:
             for pid in left:

@@ -250,7 +250,11 @@ def _rival(
 
 def _limit(bench: Bench, work: Workload, run: Run) -> None:
     seconds = LIMIT_SECONDS * min(1.0, max(0.1, bench.scale))
-    ways = limit.limit(_job(work, run.facts["batch_size"]), seconds)
+    try:
+        ways = limit.limit(_job(work, run.facts["batch_size"]), seconds)
+    except RuntimeError as error:
+        bench.notes.append(f"{work.name}: {error}")
+        return
     for way, rate in ways.items():
         bench.limits.setdefault(work.name, {}).setdefault(way, []).append(rate)
         _say(f"{work.name} limit, {way}: {rate:,.0f} rows/s")
