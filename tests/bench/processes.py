@@ -8,9 +8,12 @@ too, by its number.
 * Wall: from the start of the command to its end.
 * CPU: of all processes that were waited for, which the kernel adds up; or what was last seen of
   each process, if that is more (a process that nobody waits for would be lost).
-* Memory: for one process, what the kernel kept as its highest resident size. For several, the sum
-  of their proportional sizes (PSS: a page that n processes share counts a nth in each), looked at
-  about twice a second, since looking costs the process that is looked at some milliseconds.
+* Memory: for one process, what the kernel kept as its highest resident size. For several: of the
+  memory that they made, a page that n of them share counts a nth in each (PSS), so once; of the
+  files that they mapped, libraries above all, what the process with most of them has, once for each
+  program. (A file's pages are shared with all who use it on the machine, so that their PSS would
+  depend on who else is there.) It is looked at about twice a second, since looking costs the
+  process that is looked at some milliseconds.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ import signal
 import subprocess
 import threading
 import time
+from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,16 +35,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 EVERY = 0.05
-"""Seconds between two looks at which processes there are, and at their resident sizes."""
+"""Seconds between two looks at which processes there are, and at their own highest sizes."""
 
-SHARED_EVERY = 0.5
-"""Seconds between two looks at proportional sizes."""
+TOGETHER_EVERY = 0.5
+"""Seconds between two looks at how big they are together."""
 
 GRACE = 5.0
 """Seconds that an engine has to end itself, once its command has ended."""
 
 _SUBREAPER = 36
-_PAGE = os.sysconf("SC_PAGE_SIZE")
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -75,8 +78,7 @@ class Measured:
 class _Seen:
     """What was seen of the processes so far."""
 
-    shared: int = 0
-    resident: int = 0
+    together: int = 0
     highest: int = 0
     most: int = 0
     cpu: dict[tuple[int, str], float] = field(default_factory=dict)
@@ -136,7 +138,7 @@ def _run(command: Sequence[object], cwd: Path, env: Mapping[str, str], timeout: 
         lines=tuple(lines),
         wall=wall,
         cpu=max(_children_cpu() - used, sum(seen.cpu.values())),
-        peak=seen.highest if seen.most <= 1 else max(seen.shared, seen.highest),
+        peak=seen.highest if seen.most <= 1 else max(seen.together, seen.highest),
         processes=seen.most,
     )
 
@@ -163,8 +165,8 @@ def _watch(process: subprocess.Popen[str], before: set[int], seen: _Seen, end: f
         for pid in pids:
             _look(pid, seen)
         if len(pids) > 1 and now >= look:
-            seen.shared = max(seen.shared, sum(map(_proportional, pids)))
-            look = time.monotonic() + SHARED_EVERY
+            seen.together = max(seen.together, _together(pids))
+            look = time.monotonic() + TOGETHER_EVERY
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(EVERY)
 
@@ -174,17 +176,31 @@ def _look(pid: int, seen: _Seen) -> None:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         # A number may be given again: the start of a process tells it apart.
         seen.cpu[pid, fields[19]] = (int(fields[11]) + int(fields[12])) / _TICKS
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                seen.highest = max(seen.highest, int(line.split()[1]) * 1024)
+        seen.highest = max(seen.highest, _sizes(f"/proc/{pid}/status")["VmHWM"])
 
 
-def _proportional(pid: int) -> int:
-    with contextlib.suppress(OSError):
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                return int(line.split()[1]) * 1024
-    return 0
+def _together(pids: Sequence[int]) -> int:
+    """Bytes of several processes, what they share counted once."""
+    made = 0
+    mapped: dict[str, int] = {}
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            sizes = _sizes(f"/proc/{pid}/smaps_rollup")
+            made += sizes["Pss_Anon"] + sizes["Pss_Shmem"]
+            program = str(Path(f"/proc/{pid}/exe").readlink())
+            files = _sizes(f"/proc/{pid}/status")["RssFile"]
+            mapped[program] = max(mapped.get(program, 0), files)
+    return made + sum(mapped.values())
+
+
+def _sizes(path: str) -> dict[str, int]:
+    """The sizes that a file of `/proc` tells, in bytes."""
+    found: dict[str, int] = defaultdict(int)
+    for line in Path(path).read_text().splitlines():
+        words = line.split()
+        if words[-1:] == ["kB"]:
+            found[words[0].rstrip(":")] = int(words[1]) * 1024
+    return found
 
 
 def _descendants() -> list[int]:

@@ -27,7 +27,7 @@ _NOTES = """\
   model was loaded, to its last file. Ours: its whole process less that of a process which imports
   TensorFlow, loads the model and ends (the median of the rounds). Scoring (ours): from when the
   model is loaded and its methods are proved, to the end of the process.
-* Memory: all processes of a contestant together, a page that several share counted once.
+* Memory: all processes of a contestant together, what they share counted once.
 * All had the batch size that ours chose. Predictions were compared row by row in the first round.
 * An engine that loads the model in processes of its own may read meanwhile: that is a present to
   its rate after loading, and its whole process shows what it costs to get there.
