@@ -4,9 +4,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 OUT    ?= out
+BENCH  ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup score score-digits test test-quick test-long test-faults bench-checkpoints check lock sample-data clean
+.PHONY: help setup score score-digits test test-quick test-long test-faults bench bench-setup bench-checkpoints check lock sample-data clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "; print "make TARGET, where TARGET is one of\n"} \
@@ -38,11 +39,17 @@ test: $(READY) ## Run the tests, but for the long ones and the sweeps over fault
 test-quick: $(READY) ## Run the tests that take less than ten seconds each
 	$(BIN)/python -m pytest -m 'not slow and not long and not faults'
 
-test-long: $(READY) ## Run the long tests: compare, memory, the README's commands (three minutes)
+test-long: $(READY) ## Run the long tests: compare, memory, the benchmark, the README's commands (five minutes)
 	$(BIN)/python -m pytest -m long
 
 test-faults: $(READY) ## Sweep over faults: kills, full disks, system calls (needs root and strace)
 	$(BIN)/python -m pytest -m faults -rA
+
+bench-setup: $(READY) ## Make the environments of those that `make bench` compares with
+	$(BIN)/python -m tests.bench.environments
+
+bench: $(READY) ## Compare with other ways to score (more than an hour; BENCH='--scale 0.02' to try)
+	$(BIN)/python -m tests.bench $(BENCH)
 
 bench-checkpoints: $(READY) ## Measure what checkpoints cost (about ten minutes)
 	$(BIN)/python -m tests.bench.checkpoints
@@ -62,4 +69,4 @@ sample-data: $(READY) ## Rebuild sample_data/ from its sources
 	$(BIN)/python sample_data/build.py
 
 clean: ## Remove what the other targets made
-	rm -rf $(VENV) $(OUT) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OUT) .bench build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
