@@ -38,6 +38,7 @@ SHARDS: dict[str, tuple[int, tuple[int, ...]]] = {
     "big": (21, (2, 9)),
     "small-1": (5, ()),
     "small-2": (6, (1, 4)),
+    "small-3": (4, (2,)),
 }
 EVERY = TRIES = 3
 PARALLEL = 2
