@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -29,6 +28,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.runtime import tensorflow
 from tests.bench.environments import HOME, ROOT
 
 SEED = 5
@@ -165,7 +165,7 @@ def _rows_below(folder: Path) -> int:
 
 
 def _model(path: Path, hidden: tuple[int, int]) -> None:
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+    tensorflow()  # quietly, before Keras does it
     import keras
 
     keras.utils.set_random_seed(SEED)
