@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from pipeline import checkpoints
 from pipeline.bad_rows import most_bad_rows
+from pipeline.behind import Behind
 from pipeline.checkpoints import NOTHING, Resumed
 from pipeline.errors import (
     DataError,
@@ -30,7 +31,7 @@ from pipeline.errors import (
 from pipeline.records import FailedShard, Outcome, WorkUnit
 from pipeline.rescue import Fit, Policy
 from pipeline.rows import read_batches, refuse_swapped
-from pipeline.runtime import versions
+from pipeline.runtime import threads, versions
 from pipeline.scorers import scorer_for
 from pipeline.storage import storage_at
 from pipeline.target import Target, output_schema, published_by_another
@@ -239,24 +240,30 @@ class UnitRunner:
     ) -> None:
         every = self._surveyed.job.checkpoint_every
         saved = time.monotonic()
-        try:
-            for number in range(1, left + 1):
-                batch = next(scored)
-                self._take(batch, writer)
-                # With its last batch written a shard is better published than saved.
-                if number == left or not batch.ends_call:
-                    continue
-                self._stop.heed()
-                if time.monotonic() - saved >= every:
-                    self._save(writer, shard)
-                    saved = time.monotonic()
-        except StoppedError:
-            self._save(writer, shard)
-            raise
-        except (StorageError, ScoringError):
-            with suppress(StorageError):  # what ended the run matters more
+        with Behind(writer.write, own_thread=threads() != 1) as writing:
+            try:
+                for number in range(1, left + 1):
+                    batch = next(scored)
+                    writing.take(batch)
+                    self._run.batch_done(batch.batch.rows)
+                    # With its last batch written a shard is better published than saved.
+                    if number == left or not batch.ends_call:
+                        continue
+                    self._stop.heed()
+                    if time.monotonic() - saved >= every:
+                        writing.finish()
+                        self._save(writer, shard)
+                        saved = time.monotonic()
+                writing.finish()
+            except StoppedError:
+                writing.finish()
                 self._save(writer, shard)
-            raise
+                raise
+            except (StorageError, ScoringError):
+                with suppress(ShardscoreError):  # what ended the run matters more
+                    writing.finish()
+                    self._save(writer, shard)
+                raise
 
     def _save(self, writer: ShardWriter, shard: Shard) -> None:
         rows = writer.checkpoint()
