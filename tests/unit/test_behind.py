@@ -52,17 +52,24 @@ def test_an_error_is_raised_once_and_nothing_is_worked_on_after_it(own_thread: b
             raise ValueError(item)
         done.append(item)
 
+    def all_of_ten(behind: Behind[int]) -> None:
+        for item in range(10):
+            behind.take(item)
+
     with Behind(work, own_thread=own_thread) as behind:
         with pytest.raises(ValueError, match="2"):
-            for item in range(10):
-                behind.take(item)
+            all_of_ten(behind)
         behind.finish()  # it was raised already
     assert done == [0, 1]
 
 
 def test_the_thread_ends_with_the_block_whatever_ended_it() -> None:
+    def ended_early() -> None:
+        with Behind(lambda _: None, own_thread=True) as behind:
+            behind.take(1)
+            raise KeyError
+
     before = threading.active_count()
-    with pytest.raises(KeyError), Behind(lambda _: None, own_thread=True) as behind:
-        behind.take(1)
-        raise KeyError
+    with pytest.raises(KeyError):
+        ended_early()
     assert threading.active_count() == before
