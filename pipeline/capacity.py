@@ -19,6 +19,9 @@ WORTH_BYTES = 128 << 20
 """Input of a small model that is scored within two seconds: less than that is not worth another
 process, which takes 4 to 7 seconds of CPU to begin."""
 
+SHARD_BYTES = 1 << 19
+"""Input that is scored while a shard, however small, is opened, checked, named and published."""
+
 
 @dataclass(frozen=True, slots=True)
 class Machine:
@@ -90,7 +93,8 @@ def automatic_workers(machine: Machine, work: Work, threads: int = 1) -> int:
     """
     if machine.card:
         return 1
-    bounds = [int(machine.cores) // threads, work.shards, work.bytes // WORTH_BYTES]
+    worth = (work.bytes + work.shards * SHARD_BYTES) // WORTH_BYTES
+    bounds = [int(machine.cores) // threads, work.shards, worth]
     if machine.memory is not None:
         bounds.append(machine.memory // (PROCESS_BYTES + MODEL_COPIES * work.model_bytes))
     return max(1, min(bounds))

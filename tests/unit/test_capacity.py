@@ -42,6 +42,7 @@ WORK = Work(shards=100, bytes=100 * GB, model_bytes=1 << 20, shared=True)
         ({}, {"shards": 0, "bytes": 0}, Capacity(1, 8)),
         ({}, {"bytes": WORTH_BYTES}, Capacity(1, 8)),
         ({}, {"bytes": 2 * WORTH_BYTES}, Capacity(2, 4)),
+        ({}, {"shards": 10_000, "bytes": 150 << 20}, Capacity(8, 1)),  # each is opened and named
         ({"memory": 2 * GB}, {}, Capacity(2, 4)),
         ({"memory": 1}, {}, Capacity(1, 8)),
         ({"memory": 8 * GB}, {"model_bytes": GB}, Capacity(2, 4)),
