@@ -8,6 +8,7 @@ that are written within a second are published together.
 
 from __future__ import annotations
 
+import gc
 import time
 from collections import deque
 from contextlib import ExitStack, closing, suppress
@@ -140,8 +141,12 @@ class UnitRunner:
                 else:
                     self._run.shard_done(outcome)
         except DataError as error:
-            return unit.shards[done:], error.detached()
-        return (), None
+            culprit = error.detached()
+        else:
+            return (), None
+        # Keras' loop, broken off, is a cycle that holds the stream's iterator and its threads.
+        gc.collect(1)
+        return unit.shards[done:], culprit
 
     def _small(self, unit: WorkUnit) -> Iterator[Outcome | FailedShard]:
         begun = time.monotonic()

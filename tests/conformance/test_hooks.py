@@ -319,7 +319,7 @@ def test_a_job_without_a_hook_feeds_the_model_as_its_tables_say() -> None:
     assert made["photo"].shape == (2, 4, 6, 3)
     assert made["ids"].shape == (2, 5)
     # The automatic size of a batch weighs what is decoded, not what is stored.
-    assert feed.signature.batch_size() == 2048
+    assert feed.signature.batch_size() == 4096
 
 
 def test_which_columns_feed_a_hook_must_be_said() -> None:

@@ -184,7 +184,7 @@ def test_a_plan_reads_well(cli: Any, model: Path, lake: Path, tmp_path: Path) ->
 def test_a_bug_is_70_and_says_that_running_again_is_safe(
     score: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.survey.discover", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("pipeline.survey.listed", lambda *_, **__: 1 / 0)
     done = score()
     assert done.code == 70
     assert "ZeroDivisionError" in done.err
