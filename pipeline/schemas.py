@@ -50,7 +50,8 @@ class Schemas:
             ContractError: Arrow cannot read files with such a schema.
         """
         added = (metadata.metadata or {}).get(_ARROW_SCHEMA, b"")
-        rest = (added, metadata.created_by, metadata.num_columns)
+        with parquet_errors(path):  # who wrote the file need not be a text
+            rest = (added, metadata.created_by, metadata.num_columns)
         for length in tuple(self._lengths):
             if (found := self._known.get((footer[:length], *rest))) is not None:
                 return found

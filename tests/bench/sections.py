@@ -35,7 +35,7 @@ RIVALS = {
 }
 """Who is held against ours on which workload: the flights want what each tool does otherwise."""
 
-IN_PART = {"beam": {"W1"}, "pandas_loop": {"W5"}}
+IN_PART = {"beam": {"W1"}, "spark": {"W1"}, "pandas_loop": {"W5"}}
 """Who is given a part of which workloads, since the whole would take it hours."""
 
 LIMITED = ("W1", "W3", "W4")
