@@ -63,11 +63,13 @@ class _Made:
     Attributes:
         shard: The shard.
         writer: Holds its files.
+        rows: Rows that were written: all, unless it failed.
         failed: Why they are not to be published, if they are not.
     """
 
     shard: Shard
     writer: ShardWriter
+    rows: int
     failed: TooManyBadRowsError | None
 
 
@@ -175,10 +177,10 @@ class UnitRunner:
                 batches = islice(scored, shard.batches(self._prepared.identity.batch_size))
                 target = self._target(shard, small=True)
                 writer = files.enter_context(ShardWriter(self._output, target))
-                too_many = self._write_small(batches, writer)
+                rows, too_many = self._write_small(batches, writer)
                 if too_many is None:
                     writer.finish()
-                made.append(_Made(left.popleft(), writer, too_many))
+                made.append(_Made(left.popleft(), writer, rows, too_many))
                 # The call that scored this shard has scored the others too: they are finished,
                 # unless that takes long.
                 self._stop.heed(GRACE_SECONDS)
@@ -191,6 +193,8 @@ class UnitRunner:
     ) -> Iterator[Outcome | FailedShard]:
         method = self._prepared.identity.small_method
         for one in made:
+            # Told with what became of it: until then several shards are at hand.
+            self._run.batch_done(one.rows)
             if one.failed:
                 yield FailedShard(one.shard.name, one.shard.path, one.failed)
                 continue
@@ -200,18 +204,23 @@ class UnitRunner:
 
     def _write_small(
         self, batches: Iterator[ScoredBatch], writer: ShardWriter
-    ) -> TooManyBadRowsError | None:
+    ) -> tuple[int, TooManyBadRowsError | None]:
         """Writes a shard's batches. One that has too many bad rows is read on to its end: the call
-        that scored it has scored the other shards too."""
-        too_many: TooManyBadRowsError | None = None
+        that scored it has scored the other shards too.
+
+        Returns:
+            Rows that were written, and the error if it has too many bad ones.
+        """
+        rows, too_many = 0, None
         for batch in batches:
             if too_many is not None:
                 continue
             try:
-                self._take(batch, writer)
+                writer.write(batch)
+                rows += batch.batch.rows
             except TooManyBadRowsError as error:
                 too_many = error.detached()
-        return too_many
+        return rows, too_many
 
     def _big(self, shard: Shard) -> Iterator[Outcome]:
         begun = time.monotonic()
@@ -242,7 +251,8 @@ class UnitRunner:
         try:
             for number in range(1, left + 1):
                 batch = next(scored)
-                self._take(batch, writer)
+                writer.write(batch)
+                self._run.batch_done(batch.batch.rows)
                 # With its last batch written a shard is better published than saved.
                 if number == left or not batch.ends_call:
                     continue
@@ -262,10 +272,6 @@ class UnitRunner:
         rows = writer.checkpoint()
         if rows is not None:
             self._run.checkpoint_saved(shard, rows)
-
-    def _take(self, batch: ScoredBatch, writer: ShardWriter) -> None:
-        writer.write(batch)
-        self._run.batch_done(batch.batch.rows)
 
     def _scored(
         self, shards: tuple[Shard, ...], *, small: bool, start: int = 0
