@@ -34,14 +34,14 @@ from pipeline.runtime import versions
 from pipeline.scorers import scorer_for
 from pipeline.storage import storage_at
 from pipeline.target import Target, output_schema, published_by_another
-from pipeline.writer import ShardWriter, commit_all
+from pipeline.writer import ShardWriter, name_all
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
     from pipeline.listener import Listener
     from pipeline.prepare import Prepared
-    from pipeline.records import Batch, RowCounts, ScoredBatch, Shard, ShardStatus
+    from pipeline.records import Batch, ScoredBatch, Shard
     from pipeline.stop import Stop
     from pipeline.survey import Survey
 
@@ -151,15 +151,20 @@ class UnitRunner:
             while left:
                 with ExitStack() as files:
                     made, error = self._made(left, scored, files)
-                    done = commit_all(self._output, [one.writer for one in made if not one.failed])
-                spent = time.monotonic() - begun
-                begun += spent
-                yield from self._told(made, iter(done), spent)
+                    named = name_all(self._output, [one.writer for one in made if not one.failed])
+                    spent = time.monotonic() - begun
+                    begun += spent
+                    wrong = yield from self._told(made, iter(named), spent)
+                error = wrong or error
                 if error is not None:
                     try:
                         raise error
                     finally:
-                        del error, made  # or its traceback, this frame and it would be a circle
+                        del (
+                            error,
+                            wrong,
+                            made,
+                        )  # or its traceback, this frame and it would be a circle
 
     def _made(
         self, left: deque[Shard], scored: Iterator[ScoredBatch], files: ExitStack
@@ -189,18 +194,32 @@ class UnitRunner:
         return made, None
 
     def _told(
-        self, made: list[_Made], done: Iterator[tuple[ShardStatus, RowCounts]], seconds: float
-    ) -> Iterator[Outcome | FailedShard]:
+        self, made: list[_Made], named: Iterator[bool], seconds: float
+    ) -> Generator[Outcome | FailedShard, None, ShardscoreError | None]:
+        """Ends shards whose files have their names, and tells of each, whatever becomes of others.
+
+        Returns:
+            The first error that is no single shard's affair.
+        """
         method = self._prepared.identity.small_method
+        wrong: ShardscoreError | None = None
         for one in made:
             # Told with what became of it: until then several shards are at hand.
             self._run.batch_done(one.rows)
             if one.failed:
                 yield FailedShard(one.shard.name, one.shard.path, one.failed)
                 continue
-            status, counts = next(done)
+            try:
+                status, counts = one.writer.conclude(named=next(named))
+            except DataError as error:
+                yield FailedShard(one.shard.name, one.shard.path, error.detached())
+                continue
+            except ShardscoreError as error:
+                wrong = wrong or error
+                continue
             self._run.bad_rows(one.shard, counts, one.writer.first_bad)
             yield Outcome(one.shard.name, status, counts, method, seconds / len(made))
+        return wrong
 
     def _write_small(
         self, batches: Iterator[ScoredBatch], writer: ShardWriter
