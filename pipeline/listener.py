@@ -17,7 +17,7 @@ class Listener(Protocol):
     """Is told what becomes of a unit's shards."""
 
     def batch_done(self, rows: int) -> None:
-        """A batch of the shard at hand was written to its staged file."""
+        """That many rows of the shard at hand were written to its staged file."""
 
     def resumed(self, shard: Shard, rows: int, expected: int) -> None:
         """A shard goes on behind its last checkpoint.

@@ -25,6 +25,9 @@ _SCHEMA = 2
 
 _ARROW_SCHEMA = b"ARROW:schema"
 _LENGTHS = 8
+_MOST_KNOWN = 64
+"""Beginnings of footers that are kept, of kilobytes each. pandas writes a file's number of rows
+into its schema's metadata, so a lake may have one for each shard."""
 
 _Key = tuple[bytes, bytes, str | None, int]
 
@@ -61,6 +64,8 @@ class Schemas:
         schema = self._shared.setdefault(schema.serialize().to_pybytes(), schema)
         length = _schema_end(footer)
         if length:
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
             self._known[(footer[:length], *rest)] = schema
             if length not in self._lengths:
                 self._lengths.append(length)

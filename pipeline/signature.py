@@ -174,7 +174,8 @@ def _widest_output(model: Any) -> int:
     import keras
 
     widest = 0
-    for layer in getattr(model, "layers", ()):
+    layers = getattr(model, "layers", ())
+    for layer in layers if isinstance(layers, list) else ():  # a user's layer may count them in it
         widest = max(widest, _widest_output(layer))
         try:
             outputs = keras.tree.flatten(layer.output)

@@ -36,14 +36,14 @@ from pipeline.runtime import threads, versions
 from pipeline.scorers import scorer_for
 from pipeline.storage import storage_at
 from pipeline.target import Target, output_schema, published_by_another
-from pipeline.writer import ShardWriter, commit_all
+from pipeline.writer import ShardWriter, name_all
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
     from pipeline.listener import Listener
     from pipeline.prepare import Prepared
-    from pipeline.records import Batch, RowCounts, ScoredBatch, Shard, ShardStatus
+    from pipeline.records import Batch, ScoredBatch, Shard
     from pipeline.stop import Stop
     from pipeline.survey import Survey
 
@@ -65,11 +65,13 @@ class _Made:
     Attributes:
         shard: The shard.
         writer: Holds its files.
+        rows: Rows that were written: all, unless it failed.
         failed: Why they are not to be published, if they are not.
     """
 
     shard: Shard
     writer: ShardWriter
+    rows: int
     failed: TooManyBadRowsError | None
 
 
@@ -155,15 +157,20 @@ class UnitRunner:
             while left:
                 with ExitStack() as files:
                     made, error = self._made(left, scored, files)
-                    done = commit_all(self._output, [one.writer for one in made if not one.failed])
-                spent = time.monotonic() - begun
-                begun += spent
-                yield from self._told(made, iter(done), spent)
+                    named = name_all(self._output, [one.writer for one in made if not one.failed])
+                    spent = time.monotonic() - begun
+                    begun += spent
+                    wrong = yield from self._told(made, iter(named), spent)
+                error = wrong or error
                 if error is not None:
                     try:
                         raise error
                     finally:
-                        del error, made  # or its traceback, this frame and it would be a circle
+                        del (
+                            error,
+                            wrong,
+                            made,
+                        )  # or its traceback, this frame and it would be a circle
 
     def _made(
         self, left: deque[Shard], scored: Iterator[ScoredBatch], files: ExitStack
@@ -181,10 +188,10 @@ class UnitRunner:
                 batches = islice(scored, shard.batches(self._prepared.identity.batch_size))
                 target = self._target(shard, small=True)
                 writer = files.enter_context(ShardWriter(self._output, target))
-                too_many = self._write_small(batches, writer)
+                rows, too_many = self._write_small(batches, writer)
                 if too_many is None:
                     writer.finish()
-                made.append(_Made(left.popleft(), writer, too_many))
+                made.append(_Made(left.popleft(), writer, rows, too_many))
                 # The call that scored this shard has scored the others too: they are finished,
                 # unless that takes long.
                 self._stop.heed(GRACE_SECONDS)
@@ -193,31 +200,52 @@ class UnitRunner:
         return made, None
 
     def _told(
-        self, made: list[_Made], done: Iterator[tuple[ShardStatus, RowCounts]], seconds: float
-    ) -> Iterator[Outcome | FailedShard]:
+        self, made: list[_Made], named: Iterator[bool], seconds: float
+    ) -> Generator[Outcome | FailedShard, None, ShardscoreError | None]:
+        """Ends shards whose files have their names, and tells of each, whatever becomes of others.
+
+        Returns:
+            The first error that is no single shard's affair.
+        """
         method = self._prepared.identity.small_method
+        wrong: ShardscoreError | None = None
         for one in made:
+            # Told with what became of it: until then several shards are at hand.
+            self._run.batch_done(one.rows)
             if one.failed:
                 yield FailedShard(one.shard.name, one.shard.path, one.failed)
                 continue
-            status, counts = next(done)
+            try:
+                status, counts = one.writer.conclude(named=next(named))
+            except DataError as error:
+                yield FailedShard(one.shard.name, one.shard.path, error.detached())
+                continue
+            except ShardscoreError as error:
+                wrong = wrong or error
+                continue
             self._run.bad_rows(one.shard, counts, one.writer.first_bad)
             yield Outcome(one.shard.name, status, counts, method, seconds / len(made))
+        return wrong
 
     def _write_small(
         self, batches: Iterator[ScoredBatch], writer: ShardWriter
-    ) -> TooManyBadRowsError | None:
+    ) -> tuple[int, TooManyBadRowsError | None]:
         """Writes a shard's batches. One that has too many bad rows is read on to its end: the call
-        that scored it has scored the other shards too."""
-        too_many: TooManyBadRowsError | None = None
+        that scored it has scored the other shards too.
+
+        Returns:
+            Rows that were written, and the error if it has too many bad ones.
+        """
+        rows, too_many = 0, None
         for batch in batches:
             if too_many is not None:
                 continue
             try:
-                self._take(batch, writer)
+                writer.write(batch)
+                rows += batch.batch.rows
             except TooManyBadRowsError as error:
                 too_many = error.detached()
-        return too_many
+        return rows, too_many
 
     def _big(self, shard: Shard) -> Iterator[Outcome]:
         begun = time.monotonic()
@@ -274,10 +302,6 @@ class UnitRunner:
         rows = writer.checkpoint()
         if rows is not None:
             self._run.checkpoint_saved(shard, rows)
-
-    def _take(self, batch: ScoredBatch, writer: ShardWriter) -> None:
-        writer.write(batch)
-        self._run.batch_done(batch.batch.rows)
 
     def _scored(
         self, shards: tuple[Shard, ...], *, small: bool, start: int = 0

@@ -5,8 +5,8 @@ each published file had been read, and each shard of the plan had been found to 
 made from. A published file that has the size which the manifest says, and has not been changed
 since the manifest was written, says so still. On a disk the time that counts is that of the last
 change of the file's inode, which no program sets, and which a file that is put in another's place
-brings along. Whatever is younger, or of another size, or not in the plan, proves nothing here: the
-file itself is asked.
+brings along; so does a folder, or a link. Whatever is younger, or of another size, or not in the
+plan, proves nothing here: the file itself is asked.
 
 Marks are there only while no work is left. A run takes them away before it publishes anything.
 """

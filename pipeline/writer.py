@@ -311,20 +311,17 @@ class ShardWriter:
         return theirs is not None
 
 
-def commit_all(
-    output: Storage, finished: Sequence[ShardWriter]
-) -> list[tuple[ShardStatus, RowCounts]]:
-    """Publishes finished shards, which takes less time together.
+def name_all(output: Storage, finished: Sequence[ShardWriter]) -> list[bool]:
+    """Gives finished shards' files their names, which takes less time together.
 
     Returns:
-        For each, what `commit` returns.
+        For each whether it could have it, for `conclude`.
 
     Raises:
-        As `commit` does. Any of the shards may be published then.
+        StorageError: It could not be done. Any of the files may have its name then.
     """
     plain = {id(writer): staged for writer in finished if (staged := writer.staged) is not None}
     named = dict(zip(plain, output.publish_all([*plain.values()]), strict=True))
     return [
-        writer.conclude(named=named[id(writer)] if id(writer) in named else writer.name_alone())
-        for writer in finished
+        named[id(writer)] if id(writer) in named else writer.name_alone() for writer in finished
     ]

@@ -37,7 +37,8 @@ class ObjectInfo:
         mtime_ns: Time of the last change, in nanoseconds since the epoch; whole seconds on object
             stores.
         etag: What an object store calls this version of it; None on a disk.
-        ctime_ns: On a disk, time of the last change of its inode, which no program sets; else 0.
+        ctime_ns: On a disk, time of the last change of its inode, which no program sets, in a
+            listing also of the folders and links on the way to it; else 0.
     """
 
     name: str

@@ -56,6 +56,10 @@ def walk(
 ) -> Iterator[ObjectInfo | Leaving | Unreachable]:
     """The files below a folder, in no particular order.
 
+    A file's time of change is the latest of its own, of a link's that leads to it, and of those of
+    the folders between the root and it: who renames a folder into another's place brings along
+    other files, and changes no time of theirs.
+
     Args:
         root: What names are relative to.
         base: The folder: the root, or one below it.
@@ -69,13 +73,15 @@ def walk(
     if not os.path.isdir(base):  # noqa: PTH112 - one path among many that are strings
         return
     skip = len(root.rstrip(os.sep)) + 1
-    # A folder, and the real folders that were entered on the way to it: the base and the targets
-    # of links.
-    folders: list[tuple[str, tuple[str, ...]]] = [(base, (os.path.realpath(base),))]
+    # A folder, the real folders that were entered on the way to it (the base and the targets of
+    # links), and the latest time of change on that way.
+    folders: list[tuple[str, tuple[str, ...], int]] = [(base, (os.path.realpath(base),), 0)]
     links: dict[str, str] = {}
     while folders:
-        folder, entered = folders.pop()
+        folder, entered, changed = folders.pop()
         try:
+            if len(folder) >= skip:  # below the root, whose own time each new name in it changes
+                changed = max(changed, os.stat(folder).st_ctime_ns)  # noqa: PTH116 - one of many
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
         except FileNotFoundError:
             continue  # removed while we looked
@@ -91,19 +97,20 @@ def walk(
                 continue
             if not entry.is_symlink():
                 if entry.is_dir():
-                    folders.append((entry.path, entered))
-                elif (info := _described(entry, name)) is not None:
+                    folders.append((entry.path, entered, changed))
+                elif (info := _described(entry, name, changed)) is not None:
                     yield info
                 continue
+            since = max(changed, _link_changed(entry))
             is_folder = _leads_to_folder(entry)
             if not follow and not is_hidden(name):
                 target = os.path.realpath(entry.path)
                 if leads_out(tree, target):
-                    info = None if is_folder else _described(entry, name)
+                    info = None if is_folder else _described(entry, name, since)
                     yield Leaving(name, target, info)
                     continue
             if not is_folder:
-                if (info := _described(entry, name)) is not None:
+                if (info := _described(entry, name, since)) is not None:
                     yield info
             elif not is_hidden(name) and (new := _new_folder(entry.path, entered)):
                 if new in links:
@@ -114,7 +121,7 @@ def walk(
                         hint="remove one of them, or its shards would be there twice",
                     )
                 links[new] = entry.path
-                folders.append((entry.path, (*entered, new)))
+                folders.append((entry.path, (*entered, new), since))
 
 
 def _leads_to_folder(link: os.DirEntry[str]) -> bool:
@@ -151,8 +158,22 @@ def _new_folder(link: str, entered: tuple[str, ...]) -> str | None:
     return target
 
 
-def _described(entry: os.DirEntry[str], name: str) -> ObjectInfo | None:
-    """What an entry leads to, or the link itself if that leads nowhere; None if it is gone."""
+def _link_changed(link: os.DirEntry[str]) -> int:
+    """When a link was made, in nanoseconds; 0 if it is gone."""
+    try:
+        return link.stat(follow_symlinks=False).st_ctime_ns
+    except FileNotFoundError:
+        return 0
+
+
+def _described(entry: os.DirEntry[str], name: str, changed: int) -> ObjectInfo | None:
+    """What an entry leads to, or the link itself if that leads nowhere; None if it is gone.
+
+    Args:
+        entry: The entry.
+        name: Its name, relative to the root.
+        changed: The latest time of change on the way to it.
+    """
     try:
         stat = entry.stat()
     except OSError:
@@ -160,4 +181,5 @@ def _described(entry: os.DirEntry[str], name: str) -> ObjectInfo | None:
             stat = entry.stat(follow_symlinks=False)
         except FileNotFoundError:
             return None  # removed while we looked, as staged files are
-    return ObjectInfo(name, stat.st_size, stat.st_mtime_ns, ctime_ns=stat.st_ctime_ns)
+    at = max(changed, stat.st_ctime_ns)
+    return ObjectInfo(name, stat.st_size, stat.st_mtime_ns, ctime_ns=at)

@@ -424,6 +424,28 @@ def test_what_a_model_does_not_say_the_job_can(tmp_path: Path) -> None:
             load(path, said=said)
 
 
+@keras.saving.register_keras_serializable("tests")
+class Repeated(layers.Layer):  # type: ignore[misc]
+    """A layer that calls a number `layers`, as Keras calls what a layer holds."""
+
+    def __init__(self, count: int = 3, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.layers = count
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "count": self.layers}
+
+    def call(self, x: Any) -> Any:
+        return x * self.layers
+
+
+def test_a_layer_may_call_whatever_it_likes_layers(tmp_path: Path) -> None:
+    made = keras.Sequential([keras.Input((2,)), Repeated(), layers.Dense(100_000)])
+    path = str(tmp_path / "model.keras")
+    made.save(path)
+    assert load(path).signature.widest == 400_000
+
+
 def test_a_file_of_keras_2_loads(tmp_path: Path) -> None:
     """Its configuration is what Keras 2.15 wrote: no modules, dtypes as names, inbound nodes as
     lists of lists."""

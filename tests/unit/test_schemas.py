@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tracemalloc
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -44,6 +45,23 @@ def test_files_of_one_schema_are_looked_into_once(monkeypatch: pytest.MonkeyPatc
     first = schema_of(known, parquet_bytes(TABLE))
     assert all(schema_of(known, parquet_bytes(TABLE.slice(i))) is first for i in range(3))
     assert len(looked) == 1
+
+
+def test_what_is_kept_does_not_grow_with_files_that_each_begin_in_their_own_way() -> None:
+    """As those of pandas do, by their number of rows."""
+    known = Schemas()
+
+    def kept(numbers: range) -> int:
+        tracemalloc.start()
+        for number in numbers:
+            told = {"pandas": f"{number} rows".ljust(4096)}
+            assert schema_of(known, parquet_bytes(TABLE.replace_schema_metadata(told))) is first
+        held = tracemalloc.get_traced_memory()[0]
+        tracemalloc.stop()
+        return held
+
+    first = schema_of(known, parquet_bytes(TABLE))
+    assert kept(range(640)) < 640 * 1024
 
 
 @pytest.mark.parametrize(

@@ -154,6 +154,31 @@ def test_a_published_file_that_was_put_there_since_is_asked_however_old_it_says_
         surveyed(made)
 
 
+@pytest.mark.parametrize("link", [False, True])
+def test_a_folder_or_a_link_put_in_the_place_of_published_files_is_asked_though_they_are_older(
+    tmp_path: Path, surveyed: Callable[..., survey.Survey], *, link: bool
+) -> None:
+    """Nothing of the files themselves is changed when what leads to them is."""
+    made = finished(tmp_path)
+    path = made.out / ("b.parquet" if link else "d=1/c.parquet")
+    other = tmp_path / "other" / path.name
+    other.parent.mkdir()
+    other.write_bytes(path.read_bytes().replace(IDENTITY.fingerprint.encode(), b"0" * 64))
+    time.sleep(0.02)  # a disk's clock ticks in milliseconds
+    marks = {name: (made.out / name).read_bytes() for name in ("_MANIFEST.json", "_SUCCESS")}
+    for name, data in marks.items():
+        (made.out / name).write_bytes(data)  # younger than what is put in place
+    time.sleep(0.02)
+    path.unlink()
+    if link:
+        path.symlink_to(other)
+    else:
+        path.parent.rmdir()
+        other.parent.rename(path.parent)
+    with pytest.raises(OutputMismatchError):
+        surveyed(made)
+
+
 def test_a_shard_that_has_changed_under_the_marks_is_found(
     tmp_path: Path, surveyed: Callable[..., survey.Survey]
 ) -> None:
