@@ -39,6 +39,7 @@ SHARDS: dict[str, tuple[int, tuple[int, ...]]] = {
     "small-1": (5, ()),
     "small-2": (6, (1, 4)),
     "small-3": (4, (2,)),
+    "small-4": (3, ()),
 }
 EVERY = TRIES = 3
 PARALLEL = 2
