@@ -217,9 +217,7 @@ def apart(parent: int | None = None) -> tuple[int, int]:
     os.dup2(2, 1)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)
-    _die_with_parent()
-    if parent not in {None, os.getppid()}:
-        os._exit(1)
+    die_with_parent(parent)
     return orders, answers
 
 
@@ -241,7 +239,7 @@ def _become(function: str, order: dict[str, Any], answer: int) -> NoReturn:
     """Turns a fork into the process that carries out an order, and ends it."""
     code = 1
     try:
-        _die_with_parent()
+        die_with_parent()
         with os.fdopen(answer, "wb") as file:
             file.write(json.dumps(_carried_out(function, order)).encode())
         code = 0
@@ -263,6 +261,12 @@ def _carried_out(function: str, order: dict[str, Any]) -> dict[str, Any]:
     return {"value": value}
 
 
-def _die_with_parent() -> None:
-    """Has the kernel kill this process when the one that started it ends, however it does."""
+def die_with_parent(parent: int | None = None) -> None:
+    """Has the kernel kill this process when the one that began it ends, however it does.
+
+    Args:
+        parent: The number of that process, if it may have ended already: then this one ends.
+    """
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if parent not in {None, os.getppid()}:
+        os._exit(1)

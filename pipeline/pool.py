@@ -1,8 +1,10 @@
 """Worker processes and the pipes to them: begun, heard, told, and ended.
 
-Owns the processes, and knows nothing of what is scored. Each is a new interpreter in a session of
-its own, so that Ctrl-C at a terminal is its coordinator's to hear. It ends when its coordinator
-ends, whatever ends that one: the kernel kills it, and the end of its orders does so too. Whoever
+Owns the processes, and knows nothing of what is scored. They are forks of one new interpreter, the
+stem, which imports TensorFlow and does nothing else with it: two imports at once take half as long
+again, and forks share the memory of one. Each is in a session of its own, so that Ctrl-C at a
+terminal is its coordinator's to hear. It ends when its coordinator ends, whatever ends that one:
+the kernel kills the stem, and the workers with it, and the end of their orders does so too. Whoever
 waits for an answer looks at all processes, so that one that dies is an answer as well.
 """
 
@@ -30,7 +32,7 @@ Answer = tuple[Any, ...]
 
 CODE = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from pipeline.worker_process import serve; serve(*map(int, sys.argv[2:]))"
+    "from pipeline.worker_process import stem; stem(*map(int, sys.argv[2:]))"
 )
 LAST_LINES = 20
 END_SECONDS = 10.0
@@ -64,9 +66,11 @@ class Died:
 @dataclass(eq=False)
 class _Process:
     number: int
-    popen: subprocess.Popen[bytes]
     orders: Connection
     answers: Connection
+    stderr: int
+    pid: int | None = None
+    code: int | None = None
     said: deque[str] = field(default_factory=lambda: deque(maxlen=LAST_LINES))
     rest: bytes = b""
     leaving: bool = False
@@ -85,7 +89,10 @@ class Pool:
 
     def __init__(self, count: int, threads: int) -> None:
         self._selector = selectors.DefaultSelector()
-        self._processes = {n: self._began(n, threads) for n in range(1, count + 1)}
+        self._all: dict[int, _Process] = {}
+        pipes = {number: self._piped(number) for number in range(1, count + 1)}
+        self._processes = dict(self._all)
+        self._stem, self._reports = self._began(pipes, threads)
 
     def __enter__(self) -> Self:
         return self
@@ -95,6 +102,10 @@ class Pool:
             self._wait_for_those_who_leave()
         for number in [*self._processes]:
             self.kill(number)
+        with suppress(ProcessLookupError):
+            os.killpg(self._stem.pid, signal.SIGKILL)
+        self._stem.wait()
+        self._reports.close()
         self._selector.close()
 
     @property
@@ -115,10 +126,13 @@ class Pool:
     def kill(self, number: int) -> None:
         """Ends a worker at once."""
         process = self._processes.pop(number)
-        with suppress(ProcessLookupError):
-            # Its group too: what a hook of the user's has begun.
-            os.killpg(process.popen.pid, signal.SIGKILL)
-        self._forget(process)
+        while self._hear_stem(0.0):
+            pass
+        if process.pid is not None and process.code is None:
+            with suppress(ProcessLookupError):
+                # Its group too: what a hook of the user's has begun.
+                os.killpg(process.pid, signal.SIGKILL)
+        self._forget(process)  # one that has not begun ends with its orders
 
     def answers(self, seconds: float) -> Iterator[tuple[int, Answer]]:
         """What the workers say.
@@ -148,10 +162,9 @@ class Pool:
             yield process.number, answer
 
     def _read(self, process: _Process) -> Iterator[tuple[int, Answer]]:
-        assert process.popen.stderr is not None  # noqa: S101 - opened as a pipe
-        part = os.read(process.popen.stderr.fileno(), 1 << 16)
+        part = os.read(process.stderr, 1 << 16)
         if not part:
-            self._selector.unregister(process.popen.stderr)
+            self._selector.unregister(process.stderr)
             part = b"\n" if process.rest else b""
         *lines, process.rest = (process.rest + part).split(b"\n")
         for line in lines:
@@ -163,16 +176,10 @@ class Pool:
     def _ended(self, process: _Process) -> Iterator[tuple[int, Answer]]:
         """The pipe of its answers is closed: the process has ended, or is about to."""
         del self._processes[process.number]
-        try:
-            code = process.popen.wait(END_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.popen.kill()
-            code = process.popen.wait()
-        stderr = process.popen.stderr
-        assert stderr is not None  # noqa: S101 - opened as a pipe
-        os.set_blocking(stderr.fileno(), False)
+        code = self._code_of(process)
+        os.set_blocking(process.stderr, False)
         with suppress(BlockingIOError, KeyError):  # its children may hold the pipe open
-            while stderr in self._selector.get_map():
+            while process.stderr in self._selector.get_map():
                 yield from self._read(process)
         self._forget(process)
         if not process.leaving:
@@ -186,41 +193,76 @@ class Pool:
                 pass
 
     def _forget(self, process: _Process) -> None:
-        stderr = process.popen.stderr
-        assert stderr is not None  # noqa: S101 - opened as a pipe
-        for file in (process.answers, stderr):
+        for file in (process.answers, process.stderr):
             with suppress(KeyError):
                 self._selector.unregister(file)
         process.orders.close()
         process.answers.close()
-        stderr.close()
-        process.popen.wait()
+        os.close(process.stderr)
 
-    def _began(self, number: int, threads: int) -> _Process:
+    def _code_of(self, process: _Process) -> int:
+        """What a process that ends has ended with; it is killed if that takes too long."""
+        until = time.monotonic() + END_SECONDS
+        while process.code is None and self._hear_stem(until - time.monotonic()):
+            pass
+        if process.code is None and process.pid is not None:
+            with suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGKILL)
+        if process.code is None:
+            # The stem is gone, before or after it has forked: what it ended with is what is known.
+            return self._stem.poll() or -signal.SIGKILL
+        return process.code
+
+    def _hear_stem(self, seconds: float) -> bool:
+        """Takes one report of the stem's; False if there is none within some seconds."""
+        try:
+            if not self._reports.poll(max(seconds, 0.0)):
+                return False
+            word, number, value = self._reports.recv()
+        except (EOFError, OSError):
+            with suppress(subprocess.TimeoutExpired):
+                self._stem.wait(END_SECONDS)
+            return False
+        setattr(self._all[number], word, value)
+        return True
+
+    def _piped(self, number: int) -> tuple[int, int, int]:
+        """Pipes to a worker that is to be; the worker's ends: orders, answers, standard error."""
+        its_orders, orders = os.pipe()
+        answers, its_answers = os.pipe()
+        stderr, its_stderr = os.pipe()
+        process = self._all[number] = _Process(
+            number,
+            Connection(orders, readable=False),
+            Connection(answers, writable=False),
+            stderr,
+        )
+        self._selector.register(process.answers, selectors.EVENT_READ, (process, True))
+        self._selector.register(stderr, selectors.EVENT_READ, (process, False))
+        return its_orders, its_answers, its_stderr
+
+    def _began(
+        self, pipes: dict[int, tuple[int, int, int]], threads: int
+    ) -> tuple[subprocess.Popen[bytes], Connection]:
+        """The stem, and what it reports."""
         bounds = dict.fromkeys(_POOLS, str(threads)) if threads else {}
+        ends = [end for three in pipes.values() for end in three]
         popen = subprocess.Popen(  # noqa: S603 - our own interpreter and code
             # -P: the caller's path alone, not the folder that it happens to be in.
             [
                 *(sys.executable, "-P", "-c", CODE),
-                *(json.dumps(sys.path), str(os.getpid()), str(threads)),
+                *(json.dumps(sys.path), str(os.getpid()), str(threads), *map(str, ends)),
             ],
-            stdin=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=ends[2],  # what keeps it from importing is told by the first worker
             env={**bounds, **os.environ},
+            pass_fds=ends,
             start_new_session=True,
         )
-        assert popen.stdin is not None  # noqa: S101 - opened as a pipe
-        assert popen.stdout is not None  # noqa: S101 - likewise
-        process = _Process(
-            number,
-            popen,
-            Connection(os.dup(popen.stdin.fileno()), readable=False),
-            Connection(os.dup(popen.stdout.fileno()), writable=False),
-        )
-        popen.stdin.close()
+        for end in ends:
+            os.close(end)
+        assert popen.stdout is not None  # noqa: S101 - opened as a pipe
+        reports = Connection(os.dup(popen.stdout.fileno()), writable=False)
         popen.stdout.close()
-        self._selector.register(process.answers, selectors.EVENT_READ, (process, True))
-        assert popen.stderr is not None  # noqa: S101 - opened as a pipe
-        self._selector.register(popen.stderr, selectors.EVENT_READ, (process, False))
-        return process
+        return popen, reports

@@ -107,17 +107,17 @@ def _misbehave(shard: str) -> None:
 
 WORKER = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from tests.faults.arithmetic import serve; serve(*map(int, sys.argv[2:]))"
+    "from tests.faults.arithmetic import stem; stem(*map(int, sys.argv[2:]))"
 )
 
 
-def serve(parent: int, threads: int) -> None:
-    """A worker process, with arithmetic in the place of TensorFlow."""
+def stem(parent: int, threads: int, *ends: int) -> None:
+    """What worker processes are forks of, with arithmetic in the place of TensorFlow."""
     from pipeline import runtime, worker_process
 
     install()
     runtime.tensorflow = lambda: None
-    worker_process.serve(parent, threads)
+    worker_process.stem(parent, threads, *ends)
 
 
 def install(put: Callable[[object, str, Any], None] = setattr) -> None:

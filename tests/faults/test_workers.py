@@ -65,9 +65,17 @@ def resume(lake: Lake, output: Path, reference: Mapping[str, bytes], **variables
 
 
 def workers_of(run: Popen[str]) -> list[int]:
-    """The processes that a run has begun."""
-    children = Path(f"/proc/{run.pid}/task/{run.pid}/children")
-    return [int(pid) for pid in children.read_text().split()] if children.exists() else []
+    """The workers that a run has begun: forks of its only child."""
+    return [worker for stem in children_of(run.pid) for worker in children_of(stem)]
+
+
+def children_of(pid: int) -> list[int]:
+    try:
+        return [
+            int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        ]
+    except OSError:
+        return []
 
 
 def is_there(pid: int) -> bool:
