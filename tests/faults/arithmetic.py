@@ -126,8 +126,9 @@ def install(put: Callable[[object, str, Any], None] = setattr) -> None:
     Args:
         put: What sets an attribute: for a test, `monkeypatch.setattr`.
     """
-    from pipeline import pool, unit
+    from pipeline import pool, staffing, unit
 
+    put(staffing, "begin_import", lambda: None)  # its thread would outlive a run that is stopped
     put(pool, "CODE", WORKER)
     put(prepare, "load", load)
     put(prepare, "probe", probe)

@@ -40,6 +40,7 @@ SHARDS: dict[str, tuple[int, tuple[int, ...]]] = {
     "small-2": (6, (1, 4)),
     "small-3": (4, (2,)),
     "small-4": (3, ()),
+    "small-5": (4, ()),
 }
 EVERY = TRIES = 3
 PARALLEL = 2
