@@ -50,7 +50,6 @@ if TYPE_CHECKING:
 GRACE_SECONDS = 0.5
 """How long a stop waits for small shards that are scored already to be published."""
 
-
 SHARDS_TOGETHER = 64
 """Small shards that are published together: each holds a staged file open until then…"""
 
@@ -166,11 +165,8 @@ class UnitRunner:
                     try:
                         raise error
                     finally:
-                        del (
-                            error,
-                            wrong,
-                            made,
-                        )  # or its traceback, this frame and it would be a circle
+                        # Or the error's traceback, this frame and the error would be a circle.
+                        del error, wrong, made
 
     def _made(
         self, left: deque[Shard], scored: Iterator[ScoredBatch], files: ExitStack
