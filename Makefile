@@ -5,6 +5,9 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 OUT    ?= out
 BENCH  ?=
+# Tests run in a process for each core. Where some are left, the idle one takes from the others' end,
+# so that most tests of a module, and what they share, stay together.
+PYTEST := $(BIN)/python -m pytest --numprocesses=logical --maxprocesses=4 --dist=worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help setup score score-digits test test-quick test-long test-faults bench bench-setup bench-checkpoints check lock sample-data clean
@@ -34,16 +37,16 @@ score-digits: $(READY) ## Score PNG images of digits into out/digit_images, and 
 	$(BIN)/python sample_data/accuracy.py $(OUT)/digit_images
 
 test: $(READY) ## Run the tests, but for the long ones and the sweeps over faults
-	$(BIN)/python -m pytest -m 'not faults and not long'
+	$(PYTEST) -m 'not faults and not long'
 
 test-quick: $(READY) ## Run the tests that take less than ten seconds each
-	$(BIN)/python -m pytest -m 'not slow and not long and not faults'
+	$(PYTEST) -m 'not slow and not long and not faults'
 
 test-long: $(READY) ## Run the long tests: compare, memory, the benchmark, the README's commands (five minutes)
-	$(BIN)/python -m pytest -m long
+	$(PYTEST) -m long
 
 test-faults: $(READY) ## Sweep over faults: kills, full disks, system calls (needs root and strace)
-	$(BIN)/python -m pytest -m faults -rA
+	$(PYTEST) -m faults -rA
 
 bench-setup: $(READY) ## Make the environments of those that `make bench` compares with
 	$(BIN)/python -m tests.bench.environments
