@@ -6,6 +6,8 @@ a ragged tail and a batch of bad rows in it, and compared with model.predict() c
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -147,6 +149,29 @@ def shard(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@dataclass(frozen=True)
+class Made:
+    """A saved model, and what its predict() says of the good rows."""
+
+    path: Path
+    says: dict[str, np.ndarray[Any, Any]]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Made]:
+    """Makes each kind of model once, for all methods that it is scored by."""
+
+    @cache
+    def make(kind: str) -> Made:
+        keras.utils.set_random_seed(3)
+        model = MODELS[kind]()
+        path = tmp_path_factory.mktemp("made") / "model.keras"
+        model.save(path)
+        return Made(path, expected(kind, model))
+
+    return make
+
+
 def expected(kind: str, model: Any) -> dict[str, np.ndarray[Any, Any]]:
     from pipeline.predictions import flatten
 
@@ -170,13 +195,11 @@ def read(path: Path, name: str, like: np.ndarray[Any, Any]) -> np.ndarray[Any, A
 @pytest.mark.parametrize("method", ["auto", "predict", "predict_step"])
 @pytest.mark.parametrize("kind", MODELS)
 def test_what_is_published_is_what_predict_says(
-    kind: str, method: Any, small: int, shard: Path, tmp_path: Path
+    kind: str, method: Any, small: int, made: Callable[[str], Made], shard: Path, tmp_path: Path
 ) -> None:
-    keras.utils.set_random_seed(3)
-    model = MODELS[kind]()
-    model.save(tmp_path / "model.keras")
+    model = made(kind)
     job = Job(
-        model=str(tmp_path / "model.keras"),
+        model=str(model.path),
         input=(str(shard),),
         output=str(tmp_path / "out"),
         features=() if kind in MAPPED else ONE_INPUT[kind],
@@ -190,7 +213,7 @@ def test_what_is_published_is_what_predict_says(
     assert report.state == "finished", report.failed
     assert (report.counts.scored, report.counts.quarantined) == (ROWS - len(BAD), len(BAD))
     published = tmp_path / "out" / "rows.parquet"
-    truth = expected(kind, model)
+    truth = model.says
     names = pq.read_schema(published).names
     assert [n for n in names if n != "id" and not n.startswith("f")] == list(truth)
     ids = pq.read_table(published)["id"].to_pylist()
