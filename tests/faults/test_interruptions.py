@@ -24,7 +24,7 @@ SHARDS = 11
 # Two big shards and nine small ones; small batches make the run long enough to be met in its
 # middle, and cut the small shards into several batches too.
 JOB = (
-    *("score", "--config", SAMPLE / "flights.toml", "--batch-size", 32),
+    *("score", "--config", SAMPLE / "flights.toml", "--batch-size", 64),
     *("--small-shard-rows", 1000, "--input", FLIGHTS / "2013-01.parquet"),
     *("--input", FLIGHTS / "2013-02.parquet", "--input", FLIGHTS / "2013-12-0*.parquet"),
 )
