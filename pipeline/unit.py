@@ -34,6 +34,7 @@ from pipeline.rescue import Fit, Policy
 from pipeline.rows import read_batches, refuse_swapped
 from pipeline.runtime import threads, versions
 from pipeline.scorers import scorer_for
+from pipeline.spans import reach
 from pipeline.storage import storage_at
 from pipeline.target import Target, output_schema, published_by_another
 from pipeline.writer import ShardWriter, name_all
@@ -333,7 +334,7 @@ class UnitRunner:
         if not spans:
             return NOTHING
         found = checkpoints.resume(self._output, spans, self._target(shard, small=False).origin)
-        self._run.resumed(shard, found.rows, checkpoints.reach(spans))
+        self._run.resumed(shard, found.rows, reach(spans))
         return found
 
     def _target(self, shard: Shard, *, small: bool, resumed: Resumed = NOTHING) -> Target:

@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline import manifest
 from pipeline.entries import Cursor, entries
 from pipeline.errors import NotFoundError
-from pipeline.ledger import plan_name
-from pipeline.published import MANIFEST
+from pipeline.layout import MANIFEST, plan_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
