@@ -143,7 +143,7 @@ def _puller(inputs: tuple[InputSpec, ...]) -> Any:
             tensor.set_shape((None, *spec.shape))
         return tuple(tensors)
 
-    return tf.function(pull, input_signature=[tf.TensorSpec((), tf.int64)])
+    return tf.function(pull, input_signature=[tf.TensorSpec((), tf.int64)], autograph=False)
 
 
 @functools.lru_cache(maxsize=8)
@@ -156,6 +156,8 @@ def _maker(feed: Feed, *, passes_over: bool) -> Any:
     """
     tf = tensorflow()
     pull = _puller(feed.inputs)
+    # To translate what needs no translation takes longer than all else here; a hook has its own.
+    as_it_is = tf.autograph.experimental.do_not_convert
 
     def has_rows(*tensors: Any) -> Any:
         return tf.shape(tensors[0])[0] > 0
@@ -168,9 +170,9 @@ def _maker(feed: Feed, *, passes_over: bool) -> Any:
         # so calls are in order.
         numbers = tf.data.Dataset.from_tensors(number).repeat(count)
         if passes_over:
-            dataset = numbers.map(pull).filter(has_rows).map(element)
+            dataset = numbers.map(as_it_is(pull)).filter(as_it_is(has_rows)).map(as_it_is(element))
         else:
-            dataset = numbers.map(lambda number: element(*pull(number)))
+            dataset = numbers.map(as_it_is(lambda number: element(*pull(number))))
         return dataset.prefetch(PREFETCH)
 
     integer = tf.TensorSpec((), tf.int64)
