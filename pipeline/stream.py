@@ -13,7 +13,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from pipeline.errors import ScoringError
-from pipeline.runtime import tensorflow, threads
+from pipeline.runtime import pool_threads, tensorflow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -185,7 +185,7 @@ def _dataset(number: int, count: int, feed: Feed, *, passes_over: bool) -> Any:
     options.autotune.enabled = False
     # It is as it should be already; looking for better takes longer than many a shard.
     options.experimental_optimization.apply_default_optimizations = False
-    if threads():
-        options.threading.private_threadpool_size = threads()
+    if pool_threads():
+        options.threading.private_threadpool_size = pool_threads()
     make = _maker(feed, passes_over=passes_over)
     return make(tf.constant(number, tf.int64), tf.constant(count, tf.int64)).with_options(options)

@@ -32,7 +32,7 @@ from pipeline.errors import (
 from pipeline.records import FailedShard, Outcome, WorkUnit
 from pipeline.rescue import Fit, Policy
 from pipeline.rows import read_batches, refuse_swapped
-from pipeline.runtime import threads, versions
+from pipeline.runtime import pool_threads, versions
 from pipeline.scorers import scorer_for
 from pipeline.spans import reach
 from pipeline.storage import storage_at
@@ -270,7 +270,7 @@ class UnitRunner:
     ) -> None:
         every = self._surveyed.job.checkpoint_every
         saved = time.monotonic()
-        with Behind(writer.write, own_thread=threads() != 1) as writing:
+        with Behind(writer.write, own_thread=pool_threads() != 1) as writing:
             try:
                 for number in range(1, left + 1):
                     batch = next(scored)
