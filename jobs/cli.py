@@ -80,9 +80,10 @@ def score(
     as_json: opt.AsJson = False,
 ) -> None:
     """Score what is not scored yet. Run it again to continue after any interruption."""
-    from pipeline.memory import no_collections, share_one_heap
+    from pipeline.memory import keep_imports, no_collections, share_one_heap
 
     share_one_heap()
+    keep_imports()
     with no_collections():
         from jobs.settings import job_from
         from pipeline import report as reports
@@ -154,8 +155,9 @@ def plan(
 
     No row is read and nothing is written.
     """
-    from pipeline.memory import no_collections
+    from pipeline.memory import keep_imports, no_collections
 
+    keep_imports()
     with no_collections():
         from jobs.settings import job_from
         from pipeline import preview, tables

@@ -14,7 +14,6 @@ from pipeline.compact import Struct, fields, list_of_structs, read_struct
 from pipeline.page_headers import PageError
 
 if TYPE_CHECKING:
-    import re
     from collections.abc import Iterable, Iterator, Sequence
 
     import pyarrow.parquet as pq
@@ -63,14 +62,14 @@ class Column:
         physical_type: Its type in the file.
         max_definition: Its highest definition level.
         max_repetition: Its highest repetition level.
-        form: The usual form of its chunks; None if it has none.
+        form: The usual form of its path; None if it has none.
     """
 
     path: str
     physical_type: str
     max_definition: int
     max_repetition: int
-    form: re.Pattern[bytes] | None
+    form: bytes | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -143,7 +142,7 @@ def _column(column: pq.ColumnSchema) -> Column:
         column.physical_type,
         column.max_definition_level,
         column.max_repetition_level,
-        usual_forms.chunk_form(path.encode()),
+        usual_forms.path_form(path.encode()),
     )
 
 

@@ -15,7 +15,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipeline.checkpoints import Span
 from pipeline.errors import (
     ChangedInputError,
     ContractError,
@@ -31,6 +30,7 @@ from pipeline.records import FailedShard, Shard
 from pipeline.remote_inputs import remote_files
 from pipeline.schemas import Schemas
 from pipeline.soundness import check_rows
+from pipeline.spans import Span
 from pipeline.storage import storage_at
 from pipeline.storage.disk_errors import translated
 from pipeline.storage.locate import has_scheme

@@ -10,14 +10,12 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import DataError, NotFoundError
-from pipeline.footer import parquet_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pipeline.storage import Storage
 
-_BLOCK = 1 << 18
 _OPENING, _PARTING, _CLOSING = b'"shards": [\n', b"},\n", b"\n]"
 
 
@@ -33,17 +31,16 @@ def entries(output: Storage, name: str) -> Iterator[dict[str, Any]]:
     """
     left, opened = b"", False
     try:
-        with parquet_errors(f"{output.url}/{name}"), output.open_input(name) as file:
-            while block := file.read(_BLOCK):
-                left += block
-                if not opened:
-                    _, opening, rest = left.partition(_OPENING)
-                    if not opening:
-                        continue
-                    left, opened = rest, True
-                *whole, left = left.split(_PARTING)
-                for text in whole:
-                    yield _entry(text + b"}")
+        for block in output.blocks(name):
+            left += block
+            if not opened:
+                _, opening, rest = left.partition(_OPENING)
+                if not opening:
+                    continue
+                left, opened = rest, True
+            *whole, left = left.split(_PARTING)
+            for text in whole:
+                yield _entry(text + b"}")
         yield _entry(left.rpartition(_CLOSING)[0])
     except (DataError, NotFoundError, ValueError, TypeError, KeyError, RecursionError):
         return

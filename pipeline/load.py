@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 import pyarrow as pa
 
-from pipeline import ledger, report
+from pipeline import layout, ledger, report
 from pipeline.by_position import Piece, Reader, nulls
 from pipeline.discover import discover
 from pipeline.errors import (
@@ -116,7 +116,7 @@ def load_predictions(
         StorageError: Something could not be read.
     """
     storage = storage_at(str(output))
-    names = sorted(ledger.published(storage))
+    names = sorted(layout.published(storage))
     _refuse_unfinished(storage, names, incomplete_ok=incomplete_ok)
     identity = _identity(storage, names, joining=inputs is not False or bad_rows)
     reader = Reader(
@@ -231,13 +231,13 @@ def _identity(output: Storage, names: Sequence[str], *, joining: bool) -> _Ident
     Raises:
         OutputMismatchError: There is no run.json, and it is needed.
     """
-    record = ledger.read_record(output)
+    record = layout.read_record(output)
     if record is not None:
         return _Identity(record.identity.fingerprint, frozenset(record.identity.predictions))
     if joining and names:
         raise OutputMismatchError(
             "which columns are predictions is not known, since run.json is lost",
-            path=f"{output.url}/{ledger.RUN}",
+            path=f"{output.url}/{layout.RUN}",
             hint="run the same `score` again, which makes it anew; or load the output alone",
         )
     notes = ledger.notes(output, names[:1]).values()

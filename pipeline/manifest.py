@@ -20,10 +20,9 @@ from typing import TYPE_CHECKING, Any
 from pipeline import findings
 from pipeline.entries import entries
 from pipeline.errors import CorruptShardError, NotFoundError
+from pipeline.layout import MANIFEST, SUCCESS
 from pipeline.published import (
     FOOTER_THREADS,
-    MANIFEST,
-    SUCCESS,
     FileFacts,
     Inventory,
     facts_of,

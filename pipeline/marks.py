@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 from pipeline import manifest
 from pipeline.findings import REPAIR, RESCORE, RESUME, Finding
-from pipeline.published import MANIFEST, SUCCESS, Inventory
+from pipeline.layout import MANIFEST, SUCCESS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
+    from pipeline.published import Inventory
     from pipeline.storage import Storage
 
 _GONE = "restore the file; if it was removed on purpose, run `verify --repair`"

@@ -223,4 +223,12 @@ def listing(shards: Iterable[Shard]) -> bytes:
 
 def plan_id(stored_listing: bytes) -> str:
     """The name of a plan: equal listings have equal names."""
-    return hashlib.sha256(stored_listing).hexdigest()[:16]
+    return id_of_blocks((stored_listing,))
+
+
+def id_of_blocks(blocks: Iterable[bytes]) -> str:
+    """The same, of a listing that is read a part at a time."""
+    digest = hashlib.sha256()
+    for block in blocks:
+        digest.update(block)
+    return digest.hexdigest()[:16]

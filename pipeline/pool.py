@@ -21,7 +21,7 @@ from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,6 +61,20 @@ class Died:
     signum: int | None
     code: int
     said: str
+
+
+class Begun(NamedTuple):
+    """What the stem reports of a worker that it has forked: its number, and its process."""
+
+    number: int
+    pid: int
+
+
+class Ended(NamedTuple):
+    """What it reports of one that has ended: the code, or minus the signal, that it ended with."""
+
+    number: int
+    code: int
 
 
 @dataclass(eq=False)
@@ -218,12 +232,17 @@ class Pool:
         try:
             if not self._reports.poll(max(seconds, 0.0)):
                 return False
-            word, number, value = self._reports.recv()
+            report: Begun | Ended = self._reports.recv()
         except (EOFError, OSError):
             with suppress(subprocess.TimeoutExpired):
                 self._stem.wait(END_SECONDS)
             return False
-        setattr(self._all[number], word, value)
+        process = self._all[report.number]
+        match report:
+            case Begun():
+                process.pid = report.pid
+            case Ended():
+                process.code = report.code
         return True
 
     def _piped(self, number: int) -> tuple[int, int, int]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline import ledger
+from pipeline import layout, ledger
 from pipeline.binding import Reading
 from pipeline.contract import (
     Contract,
@@ -149,7 +149,7 @@ def begin(survey: Survey, identity: JobIdentity, note: str) -> tuple[RunRecord, 
         done = survey.standing.done
         notes = ledger.notes(survey.output, [shard.name for shard in done])
         standing(done, notes, identity.fingerprint, survey.output.url)
-    record = survey.record or ledger.create_record(
+    record = survey.record or layout.create_record(
         survey.output,
         RunRecord(
             identity=identity,
@@ -160,7 +160,7 @@ def begin(survey: Survey, identity: JobIdentity, note: str) -> tuple[RunRecord, 
         ),
     )
     ours, theirs = identity.model_dump(), record.identity.model_dump()
-    ledger.refuse_mismatch(
+    layout.refuse_mismatch(
         survey.output,
         {n: (str(theirs[n]), str(ours[n])) for n in ours if ours[n] != theirs[n]},
     )

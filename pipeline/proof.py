@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pipeline.findings import REPAIR, Finding
-from pipeline.published import SUCCESS, Inventory
+from pipeline.layout import SUCCESS
 from pipeline.records import RowCounts
 
 if TYPE_CHECKING:
+    from pipeline.published import Inventory
     from pipeline.storage import Storage
 
 STAGING = "_shardscore/staging"

@@ -14,15 +14,11 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import DataError
 from pipeline.footer import Provenance, read_footer
+from pipeline.layout import HOUSE, MANIFEST, SUCCESS
 from pipeline.storage.base import is_hidden
 
 if TYPE_CHECKING:
     from pipeline.storage import ObjectInfo, Storage
-
-MANIFEST = "_MANIFEST.json"
-SUCCESS = "_SUCCESS"
-HOUSE = "_shardscore/"
-"""Where all that lies which is neither predictions nor these two."""
 
 FOOTER_THREADS = 8
 

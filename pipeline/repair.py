@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from pipeline import manifest
 from pipeline.errors import UsageError
-from pipeline.published import MANIFEST, SUCCESS, take_inventory
+from pipeline.layout import MANIFEST, SUCCESS
+from pipeline.published import take_inventory
 
 if TYPE_CHECKING:
     from pipeline.proof import Proof

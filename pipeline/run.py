@@ -126,6 +126,9 @@ def _run(
     surveyed: Survey, staff: Staff, observer: Observer, stop: Stop, *, fail_fast: bool
 ) -> RunReport:
     run = _begun(surveyed, observer)
+    capacity = staff.capacity(surveyed)
+    # Told whether or not it comes to that: a run that goes on with this one's work asks for it.
+    run.staffed(capacity.workers, capacity.threads)
     if fail_fast and run.failures:
         return run.close()
     team = staff.team(surveyed, run, stop)

@@ -95,15 +95,8 @@ class Run:
         report.save(self._output, self._now("running"))
 
     def staffed(self, workers: int, threads: int) -> None:
-        """So many workers will score, with so many threads in each pool."""
+        """So many workers are to score, with so many threads in each pool."""
         self._report = replace(self._report, workers=workers, threads=threads)
-        if workers > 1:
-            self.observer.event(
-                "workers",
-                f"{workers} worker processes, with pools of {threads} threads",
-                workers=workers,
-                threads=threads,
-            )
 
     def scoring(self, rows: int, shards: int) -> None:
         """Scoring begins: that much is to do."""

@@ -110,7 +110,7 @@ def bound_threads(count: int) -> bool:
     return True
 
 
-def threads() -> int:
+def pool_threads() -> int:
     """Threads in each pool of this process; 0: what each takes by itself."""
     return _threads
 

@@ -90,11 +90,16 @@ class Staff:
         from pipeline.team import Alone
 
         capacity = self.capacity(surveyed)
-        run.staffed(capacity.workers, capacity.threads)
         if self._capacity is None:
             self._begin(capacity)
         if self._pool is None:
             return Alone(surveyed, run, stop, capacity.threads)
+        run.observer.event(
+            "workers",
+            f"{capacity.workers} worker processes, with pools of {capacity.threads} threads",
+            workers=capacity.workers,
+            threads=capacity.threads,
+        )
         return self._ends.enter_context(Crew(self._pool, surveyed, run, stop))
 
     def _begin(self, capacity: Capacity) -> None:

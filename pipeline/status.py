@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pipeline import ledger, report
-from pipeline.checkpoints import in_progress
+from pipeline import layout, report
 from pipeline.entries import entries
 from pipeline.errors import NotFoundError
-from pipeline.published import SUCCESS
+from pipeline.spans import in_progress
 from pipeline.storage import storage_at
 
 if TYPE_CHECKING:
@@ -22,11 +21,11 @@ if TYPE_CHECKING:
 def status(output: str) -> dict[str, Any]:
     """How an output stands, as a JSON document for `pipeline.tables`."""
     storage = storage_at(output)
-    record = ledger.read_record(storage)
+    record = layout.read_record(storage)
     last = report.latest(storage)
-    there = ledger.published(storage).keys()
+    there = layout.published(storage).keys()
     # A plan that is lost lists nothing; the next run writes it again.
-    planned = entries(storage, ledger.plan_name(last["plan_id"])) if last else iter(())
+    planned = entries(storage, layout.plan_name(last["plan_id"])) if last else iter(())
     listed = done = rows = rows_done = 0
     for shard in planned:
         listed += 1
@@ -37,7 +36,7 @@ def status(output: str) -> dict[str, Any]:
     # A shard that could not be read is in no plan, but the run has counted it; a run with a share
     # of the plan has counted no more than that.
     total = max(listed, last["shards"]["total"] if last else 0)
-    success = _is_there(storage, SUCCESS)
+    success = _is_there(storage, layout.SUCCESS)
     return {
         "format": 1,
         "output": storage.url,

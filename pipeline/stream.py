@@ -13,7 +13,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from pipeline.errors import ScoringError
-from pipeline.runtime import tensorflow, threads
+from pipeline.runtime import pool_threads, tensorflow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -143,7 +143,7 @@ def _puller(inputs: tuple[InputSpec, ...]) -> Any:
             tensor.set_shape((None, *spec.shape))
         return tuple(tensors)
 
-    return tf.function(pull, input_signature=[tf.TensorSpec((), tf.int64)])
+    return tf.function(pull, input_signature=[tf.TensorSpec((), tf.int64)], autograph=False)
 
 
 @functools.lru_cache(maxsize=8)
@@ -156,6 +156,8 @@ def _maker(feed: Feed, *, passes_over: bool) -> Any:
     """
     tf = tensorflow()
     pull = _puller(feed.inputs)
+    # To translate what needs no translation takes longer than all else here; a hook has its own.
+    as_it_is = tf.autograph.experimental.do_not_convert
 
     def has_rows(*tensors: Any) -> Any:
         return tf.shape(tensors[0])[0] > 0
@@ -168,9 +170,9 @@ def _maker(feed: Feed, *, passes_over: bool) -> Any:
         # so calls are in order.
         numbers = tf.data.Dataset.from_tensors(number).repeat(count)
         if passes_over:
-            dataset = numbers.map(pull).filter(has_rows).map(element)
+            dataset = numbers.map(as_it_is(pull)).filter(as_it_is(has_rows)).map(as_it_is(element))
         else:
-            dataset = numbers.map(lambda number: element(*pull(number)))
+            dataset = numbers.map(as_it_is(lambda number: element(*pull(number))))
         return dataset.prefetch(PREFETCH)
 
     integer = tf.TensorSpec((), tf.int64)
@@ -183,7 +185,7 @@ def _dataset(number: int, count: int, feed: Feed, *, passes_over: bool) -> Any:
     options.autotune.enabled = False
     # It is as it should be already; looking for better takes longer than many a shard.
     options.experimental_optimization.apply_default_optimizations = False
-    if threads():
-        options.threading.private_threadpool_size = threads()
+    if pool_threads():
+        options.threading.private_threadpool_size = pool_threads()
     make = _maker(feed, passes_over=passes_over)
     return make(tf.constant(number, tf.int64), tf.constant(count, tf.int64)).with_options(options)

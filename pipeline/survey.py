@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pipeline import checkpoints, ledger
-from pipeline.checkpoints import Span, reach
+from pipeline import layout, ledger, spans
 from pipeline.discover import Discovery, described, is_readable, listed
 from pipeline.errors import shortened
 from pipeline.job import disagreements
 from pipeline.model import digest_model
 from pipeline.plan import Standing, share, share_of_unreadable, standing, together
+from pipeline.spans import Span, reach
 from pipeline.storage import ObjectInfo, Storage, storage_at
 from pipeline.threads import chunks
 from pipeline.user_code import digest_imports
@@ -120,11 +120,11 @@ def survey(job: Job, on_work: OnWork = lambda _shards, _bytes: None) -> Survey:
     output = storage_at(job.output)
     model_sha256 = digest_model(job.model, job.model_sha256)
     code_sha256 = digest_imports(job.modules)
-    record = ledger.read_record(output)
+    record = layout.read_record(output)
     if record is not None:
-        ledger.refuse_mismatch(output, disagreements(job, model_sha256, code_sha256, record))
+        layout.refuse_mismatch(output, disagreements(job, model_sha256, code_sha256, record))
     files = listed(job.input, job.output, follow_links=job.follow_links)
-    there = ledger.published(output)
+    there = layout.published(output)
     unpublished = [file for file in files if file.name not in there]
     if any(is_readable(file, job.output) for file in unpublished[:_TRIED]):
         share_of = job.shard_count or 1
@@ -173,7 +173,7 @@ def survey(job: Job, on_work: OnWork = lambda _shards, _bytes: None) -> Survey:
         rewritten=tuple(shard.name for shard in at.done if written_again(shard)),
         replaced={name: there[name] for name in at.replaced},
         checkpoints={
-            name: spans for name, spans in checkpoints.listing(output).items() if name in pending
+            name: found for name, found in spans.listing(output).items() if name in pending
         },
         other_files=others,
     )

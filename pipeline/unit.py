@@ -32,8 +32,9 @@ from pipeline.errors import (
 from pipeline.records import FailedShard, Outcome, WorkUnit
 from pipeline.rescue import Fit, Policy
 from pipeline.rows import read_batches, refuse_swapped
-from pipeline.runtime import threads, versions
+from pipeline.runtime import pool_threads, versions
 from pipeline.scorers import scorer_for
+from pipeline.spans import reach
 from pipeline.storage import storage_at
 from pipeline.target import Target, output_schema, published_by_another
 from pipeline.writer import ShardWriter, name_all
@@ -269,7 +270,7 @@ class UnitRunner:
     ) -> None:
         every = self._surveyed.job.checkpoint_every
         saved = time.monotonic()
-        with Behind(writer.write, own_thread=threads() != 1) as writing:
+        with Behind(writer.write, own_thread=pool_threads() != 1) as writing:
             try:
                 for number in range(1, left + 1):
                     batch = next(scored)
@@ -333,7 +334,7 @@ class UnitRunner:
         if not spans:
             return NOTHING
         found = checkpoints.resume(self._output, spans, self._target(shard, small=False).origin)
-        self._run.resumed(shard, found.rows, checkpoints.reach(spans))
+        self._run.resumed(shard, found.rows, reach(spans))
         return found
 
     def _target(self, shard: Shard, *, small: bool, resumed: Resumed = NOTHING) -> Target:

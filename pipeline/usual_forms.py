@@ -11,7 +11,6 @@ PURE. The bytes: Apache Thrift, `doc/specs/thrift-compact-protocol.md`; the fiel
 
 from __future__ import annotations
 
-import functools
 import re
 from typing import Any
 
@@ -43,8 +42,10 @@ _TEXT = (
 
 def _list(of: int, element: bytes) -> bytes:
     """A list of up to four elements, without the head of its field."""
-    counts = (_byte(n << 4 | of) + element * n for n in range(_LONGEST_LIST + 1))
-    return b"(?:" + b"|".join(counts) + b")"
+    counts = (
+        _byte(n << 4 | of) + b"(?:%b){%d}" % (element, n) for n in range(1, _LONGEST_LIST + 1)
+    )
+    return b"(?:" + b"|".join([_byte(of), *counts]) + b")"
 
 
 _NUMBERS = b"(?:" + _list(5, _NUMBER) + b"|" + _list(6, _NUMBER) + b")"
@@ -102,35 +103,38 @@ def page(data: bytes) -> tuple[dict[int, Any], int] | None:
     return fields, match.end()
 
 
-@functools.lru_cache(maxsize=8192)
-def chunk_form(path: bytes) -> re.Pattern[bytes] | None:
-    """The form of the chunks of a column whose path is that, its parts joined by dots; None if it
-    has none."""
+# A chunk is read in two goes, up to its column's path and from there on: a form that held the path
+# would have to be compiled for each column, which takes longer than to read a thousand of them.
+_TO_PATH = re.compile(
+    rb"\x26n\x1c\x15N\x19".replace(b"N", _CAPTURED).replace(b"n", _NUMBER)
+    + _list(5, _NUMBER)
+    + rb"\x19",
+    re.DOTALL,
+)
+_FROM_PATH = re.compile(
+    # Behind the offset of the first data page that of the dictionary, or nothing that matters.
+    rb"\x15N\x16N\x16N\x16N\x26N(?:\x26N|(?![\x10-\x2f]))".replace(b"N", _CAPTURED)
+    + _REST
+    + _STRUCT,
+    re.DOTALL,
+)
+
+
+def path_form(path: bytes) -> bytes | None:
+    """A column's path, its parts joined by dots, as its chunks say it; None if that is no usual
+    form."""
     parts = path.split(b".")
     if len(parts) > _MOST_PARTS or max(map(len, parts)) > _LONGEST_PART:
         return None
-    encodings = rb"\x19" + _list(5, _NUMBER)
-    texts = b"".join(_byte(len(part)) + re.escape(part) for part in parts)
-    # Behind the offset of the first data page that of the dictionary, or nothing that matters.
-    dictionary = rb"(?:\x26N|(?![\x10-\x2f]))"
-    form = (
-        rb"\x26n\x1c\x15N"
-        + encodings.replace(_NUMBER, b"n")
-        + rb"\x19"
-        + _byte(len(parts) << 4 | 8)
-        + b"PATH"
-        + rb"\x15N\x16N\x16N\x16N\x26N"
-        + dictionary
-    )
-    whole = form.replace(b"N", _CAPTURED).replace(b"n", _NUMBER).replace(b"PATH", texts)
-    return re.compile(whole + _REST + _STRUCT, re.DOTALL)
+    texts = (bytes([len(part)]) + part for part in parts)
+    return bytes([len(parts) << 4 | 8]) + b"".join(texts)
 
 
-def chunk(form: re.Pattern[bytes], data: bytes, position: int) -> tuple[Numbers, int] | None:
+def chunk(path: bytes, data: bytes, position: int) -> tuple[Numbers, int] | None:
     """A column chunk of a footer.
 
     Args:
-        form: The form of its column's chunks.
+        path: The usual form of its column's path.
         data: The footer.
         position: Where it begins.
 
@@ -139,10 +143,13 @@ def chunk(form: re.Pattern[bytes], data: bytes, position: int) -> tuple[Numbers,
         and of its dictionary page, 0 if there is none; and the position behind it. None if it
         has no usual form.
     """
-    match = form.match(data, position)
-    if match is None:
+    before = _TO_PATH.match(data, position)
+    if before is None or not data.startswith(path, before.end()):
         return None
-    return tuple(map(_whole, match.groups(b"\0"))), match.end()
+    behind = _FROM_PATH.match(data, before.end() + len(path))
+    if behind is None:
+        return None
+    return tuple(map(_whole, before.groups() + behind.groups(b"\0"))), behind.end()
 
 
 def _whole(number: bytes) -> int:

@@ -16,16 +16,17 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from pipeline import ledger, manifest, marks, report
-from pipeline.checkpoints import in_progress
+from pipeline import layout, manifest, marks, report
 from pipeline.discover import Discovery, discover
 from pipeline.errors import NoInputError, OutputMismatchError, ShardscoreError, shortened
 from pipeline.examine import Case, Examined, examine
 from pipeline.findings import CHANGED, MOVE_AWAY, RESUME, Finding
+from pipeline.layout import SUCCESS
 from pipeline.plan import plan_id as id_of
 from pipeline.proof import Proof
-from pipeline.published import FOOTER_THREADS, SUCCESS, take_inventory
+from pipeline.published import FOOTER_THREADS, take_inventory
 from pipeline.quarantine import dead_letter_name
+from pipeline.spans import in_progress
 from pipeline.threads import in_threads
 
 if TYPE_CHECKING:
@@ -88,15 +89,15 @@ def verify(output: Storage, *, inputs: Sequence[str] | None = None, quick: bool 
 
 def _identity(proof: Proof) -> JobIdentity | None:
     try:
-        record = ledger.read_record(proof.output)
+        record = layout.read_record(proof.output)
     except OutputMismatchError as error:
         proof.wrong.append(
-            Finding(ledger.RUN, "cannot be read", "a run.json", error.received or "", RESUME)
+            Finding(layout.RUN, "cannot be read", "a run.json", error.received or "", RESUME)
         )
         return None
     if record is not None:
         return record.identity
-    proof.wrong.append(Finding(ledger.RUN, "is not there", "a run.json", "no file", RESUME))
+    proof.wrong.append(Finding(layout.RUN, "is not there", "a run.json", "no file", RESUME))
     return None
 
 
@@ -114,13 +115,13 @@ def _planned(proof: Proof, last: dict[str, Any] | None) -> dict[str, dict[str, A
     wanted = (last or {}).get("plan_id", "")
     ids = [wanted] if wanted in known else known
     if not known or (wanted and wanted not in known):
-        name = f"{ledger.PLANS}/{wanted or '…'}.json"
+        name = f"{layout.PLANS}/{wanted or '…'}.json"
         proof.unfinished[name] = Finding(name, "no plan", "the plan of the run", "no file", RESUME)
     planned: dict[str, dict[str, Any]] = {}
     for plan in ids:
-        stored = proof.output.read(f"{ledger.PLANS}/{plan}.json")
+        stored = proof.output.read(layout.plan_name(plan))
         if id_of(stored) != plan:
-            name = f"{ledger.PLANS}/{plan}.json"
+            name = layout.plan_name(plan)
             told = f"remove it, then {RESUME}"
             proof.wrong.append(Finding(name, "is damaged", plan, id_of(stored), told))
             continue

@@ -6,7 +6,8 @@ made from. A published file that has the size which the manifest says, and has n
 since the manifest was written, says so still. On a disk the time that counts is that of the last
 change of the file's inode, which no program sets, and which a file that is put in another's place
 brings along; so does a folder, or a link. Whatever is younger, or of another size, or not in the
-plan, proves nothing here: the file itself is asked.
+plan, proves nothing here: the file itself is asked. A plan that is not what its name says, which is
+the digest of its bytes, is no plan.
 
 Marks are there only while no work is left. A run takes them away before it publishes anything.
 """
@@ -18,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 from pipeline import manifest
 from pipeline.entries import Cursor, entries
 from pipeline.errors import NotFoundError
-from pipeline.ledger import plan_name
-from pipeline.published import MANIFEST
+from pipeline.layout import MANIFEST, plan_name
+from pipeline.plan import id_of_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,7 +62,9 @@ def witness(output: Storage, fingerprint: str) -> Witness | None:
     try:
         written = output.info(MANIFEST)
         plan_id = manifest.vouched(output, fingerprint)
-        return None if plan_id is None else Witness(output, written, plan_id)
+        if plan_id is None or id_of_blocks(output.blocks(plan_name(plan_id))) != plan_id:
+            return None
+        return Witness(output, written, plan_id)
     except NotFoundError:
         return None
 

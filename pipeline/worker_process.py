@@ -36,6 +36,7 @@ from pipeline.errors import ShardscoreError
 from pipeline.fresh import apart, die_with_parent
 from pipeline.machine import this_machine
 from pipeline.memory import peak_bytes, resident_bytes, share_one_heap
+from pipeline.pool import Begun, Ended
 from pipeline.stop import Stop
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def stem(parent: int, threads: int, *ends: int) -> None:
                     os.close(end)
             _become_worker(own, threads, *mine)
         numbers[pid] = number
-        reports.send(("pid", number, pid))
+        reports.send(Begun(number, pid))
     for end in ends:
         os.close(end)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the end of a worker's standard error is its own
@@ -87,7 +88,7 @@ def stem(parent: int, threads: int, *ends: int) -> None:
     while numbers:
         pid, status = os.wait()
         if pid in numbers:
-            reports.send(("code", numbers.pop(pid), os.waitstatus_to_exitcode(status)))
+            reports.send(Ended(numbers.pop(pid), os.waitstatus_to_exitcode(status)))
 
 
 def _become_worker(stem: int, threads: int, orders: int, answers: int, stderr: int) -> NoReturn:

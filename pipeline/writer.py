@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 
 from pipeline import checkpoints
 from pipeline.bad_rows import refuse_too_many
-from pipeline.checkpoints import CheckpointNote, Span
+from pipeline.checkpoints import CheckpointNote
 from pipeline.errors import (
     AlreadyExistsError,
     CheckpointError,
@@ -38,6 +38,7 @@ from pipeline.null_rows import reason_column, with_nulls
 from pipeline.quarantine import DeadLetters
 from pipeline.records import BadRow, RowCounts, ScoredBatch, ShardStatus
 from pipeline.segments import GroupedFile, Saved
+from pipeline.spans import Span
 from pipeline.storage.disk_errors import translated
 from pipeline.target import Target, published_by_another
 

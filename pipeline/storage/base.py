@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+BLOCK = 1 << 18
+"""Bytes that are read of an object at a time, where all of it is."""
+
+
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
     """One object of a listing.
@@ -112,6 +116,11 @@ class Storage(Protocol):
         Reading from it raises VersionChangedError once the object was replaced or removed, where
         the version that was opened is not kept.
         """
+
+    def blocks(self, name: str) -> Iterator[bytes]:
+        """An object from its beginning to its end, some bytes at a time. As `open_input`, but on a
+        disk without pyarrow, whose import takes longer than to read what a command like `status`
+        tells. Raises NotFoundError, also when the first block is asked for."""
 
     def read(self, name: str) -> bytes:
         """A small object, whole. Raises NotFoundError."""

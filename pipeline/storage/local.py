@@ -22,9 +22,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
-from pipeline.storage.base import ObjectInfo, checked_name, fault_of
+from pipeline.storage.base import BLOCK, ObjectInfo, checked_name, fault_of
 from pipeline.storage.disk_errors import reading, translated
 from pipeline.storage.folders import entered
 from pipeline.storage.links import Leaving, walk
@@ -39,6 +37,8 @@ from pipeline.storage.local_staged import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from contextlib import AbstractContextManager
+
+    import pyarrow as pa
 
     from pipeline.storage.base import Staged
 
@@ -73,12 +73,20 @@ class LocalStorage:
         return ObjectInfo(name, stat.st_size, stat.st_mtime_ns, ctime_ns=stat.st_ctime_ns)
 
     def open_input(self, name: str) -> pa.NativeFile:
+        import pyarrow as pa  # not for those who only list, or read JSON
+
         path = f"{self.url}/{checked_name(name)}"  # no Path: a lake has many thousands of shards
         try:
             return pa.OSFile(path, "rb")
         except OSError:
             with reading(path):
                 raise
+
+    def blocks(self, name: str) -> Iterator[bytes]:
+        path = self.path_of(name)
+        with reading(path), path.open("rb") as file:
+            while block := file.read(BLOCK):
+                yield block
 
     def read(self, name: str) -> bytes:
         path = self.path_of(name)

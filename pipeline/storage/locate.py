@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import ConfigError
 from pipeline.storage.local import LocalStorage
-from pipeline.storage.memory import MemoryBucket, MemoryStorage
-from pipeline.storage.retry import Retrying
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pipeline.storage.base import Storage
+    from pipeline.storage.memory import MemoryBucket
 
 _OBJECT_STORES = ("s3", "gs", "az", "abfss")
 
@@ -64,17 +63,22 @@ def register(scheme: str, factory: Callable[[str], Storage]) -> None:
 def _object_store(address: str) -> Storage:
     # Jobs on a disk alone need no client of any cloud.
     from pipeline.storage.objects import ObjectStorage
+    from pipeline.storage.retry import Retrying
 
     return Retrying(ObjectStorage(address))
 
 
 def _memory(address: str) -> Storage:
+    from pipeline.storage.memory import MemoryStorage
+
     bucket, _, prefix = address.removeprefix("memory://").partition("/")
     return MemoryStorage(address, _memory_bucket(bucket), f"{prefix}/" if prefix else "")
 
 
 @functools.cache
 def _memory_bucket(name: str) -> MemoryBucket:  # noqa: ARG001 - one a name
+    from pipeline.storage.memory import MemoryBucket
+
     return MemoryBucket()
 
 

@@ -14,15 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-import pyarrow as pa
-
 from pipeline.errors import AlreadyExistsError, NotFoundError
-from pipeline.storage.base import ObjectInfo, checked_name, fault_of
+from pipeline.storage.base import BLOCK, ObjectInfo, checked_name, fault_of
 from pipeline.storage.together import published
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from contextlib import AbstractContextManager
+
+    import pyarrow as pa
 
     from pipeline.storage.base import Staged
 
@@ -74,7 +74,14 @@ class MemoryStorage:
         return self._at(name).info(name)
 
     def open_input(self, name: str) -> pa.NativeFile:
+        import pyarrow as pa  # as on a disk
+
         return pa.BufferReader(self._at(name).data)
+
+    def blocks(self, name: str) -> Iterator[bytes]:
+        data = self._at(name).data
+        for start in range(0, len(data), BLOCK):
+            yield data[start : start + BLOCK]
 
     def read(self, name: str) -> bytes:
         return self._at(name).data

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Self
 import pyarrow as pa
 
 from pipeline.errors import AlreadyExistsError, ContractError, NotFoundError, StorageError
-from pipeline.storage.base import ObjectInfo, checked_name, fault_of
+from pipeline.storage.base import BLOCK, ObjectInfo, checked_name, fault_of
 from pipeline.storage.buckets import bucket_at
 from pipeline.storage.disk_errors import translated as disk_errors
 from pipeline.storage.object_errors import translated
@@ -75,6 +75,11 @@ class ObjectStorage:
         with self._translated(name) as key:
             reader = ObjectReader(self._bucket.quick, key, self._address(name))
         return pa.PythonFile(reader, mode="r")
+
+    def blocks(self, name: str) -> Iterator[bytes]:
+        with self.open_input(name) as file:
+            while block := file.read(BLOCK):
+                yield block
 
     def read(self, name: str) -> bytes:
         with self._translated(name) as key:

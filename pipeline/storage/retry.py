@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 import pyarrow as pa
 
 from pipeline.errors import AlreadyExistsError, NotFoundError, UnavailableError
+from pipeline.storage.base import BLOCK
 from pipeline.storage.together import published_at_once
 
 if TYPE_CHECKING:
@@ -131,6 +132,11 @@ class Retrying:
     def open_input(self, name: str) -> pa.NativeFile:
         opened = self._patience.call(lambda: self._storage.open_input(name))
         return pa.PythonFile(_RetryingFile(opened, self._patience), mode="r")
+
+    def blocks(self, name: str) -> Iterator[bytes]:
+        with self.open_input(name) as file:
+            while block := file.read(BLOCK):
+                yield block
 
     def read(self, name: str) -> bytes:
         return self._patience.call(lambda: self._storage.read(name))

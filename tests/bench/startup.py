@@ -4,7 +4,9 @@
 
 Each is the real command in a process of its own, and what is told is the median of the rounds. What
 `score` adds to TensorFlow is the difference, within a round, between `score` on one shard of a few
-rows and a script that imports TensorFlow, loads the same model and predicts the same rows.
+rows and a script that imports TensorFlow and loads the same model; it predicts nothing. Beside it
+stands what the script takes that predicts the same rows: nobody can do without that. Seconds of the
+processor are told as well, which other processes disturb less.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import argparse
 import json
 import os
 import platform
+import resource
 import shutil
 import statistics
 import subprocess
@@ -34,12 +37,15 @@ MINIMAL = """
 import sys
 import os
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
-import numpy as np
 import tensorflow as tf
 import keras
 model = keras.saving.load_model(sys.argv[1], compile=False)
-model.predict(np.load(sys.argv[2]), verbose=0)
+if sys.argv[2:]:
+    import numpy as np
+    model.predict(np.load(sys.argv[2]), verbose=0)
 """
+
+LOADS, PREDICTS, SCORE = "load the model", "load and predict", "score"
 
 
 def main() -> None:
@@ -67,23 +73,41 @@ def measured(folder: Path, rounds: int) -> dict[str, Any]:
         "plan --no-model": ("plan", *job[:-1], "--output", str(done), "--no-model"),
         "score, nothing to do": ("score", *job, "--output", str(done)),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in (*orders, "minimal script", "score")}
+    minimal = (sys.executable, "-c", MINIMAL, str(model))
+    seconds: dict[str, list[float]] = {name: [] for name in (*orders, LOADS, PREDICTS, SCORE)}
+    cpu: dict[str, list[float]] = {name: [] for name in seconds}
     for _ in range(rounds):
         for name, arguments in orders.items():
-            seconds[name].append(command(*arguments))
-        seconds["minimal script"].append(
-            timed(sys.executable, "-c", MINIMAL, str(model), str(rows))
-        )
-        seconds["score"].append(command("score", *job, "--output", str(folder / "new")))
+            note(seconds, cpu, name, command(*arguments))
+        note(seconds, cpu, LOADS, timed(*minimal))
+        note(seconds, cpu, SCORE, command("score", *job, "--output", str(folder / "new")))
+        note(seconds, cpu, PREDICTS, timed(*minimal, str(rows)))
         shutil.rmtree(folder / "new")
-    pairs = zip(seconds["score"], seconds["minimal script"], strict=True)
     return {
         "machine": f"{os.cpu_count()} cores, {platform.machine()}",
         "rounds": rounds,
         "seconds": seconds,
+        "cpu_seconds": cpu,
         "median": {name: statistics.median(each) for name, each in seconds.items()},
-        "added_to_tensorflow": [score - minimal for score, minimal in pairs],
+        "median_cpu": {name: statistics.median(each) for name, each in cpu.items()},
+        "added_to_tensorflow": differences(seconds),
+        "added_to_tensorflow_cpu": differences(cpu),
     }
+
+
+def note(
+    seconds: dict[str, list[float]],
+    cpu: dict[str, list[float]],
+    name: str,
+    taken: tuple[float, float],
+) -> None:
+    seconds[name].append(taken[0])
+    cpu[name].append(taken[1])
+
+
+def differences(each: dict[str, list[float]]) -> list[float]:
+    """What `score` takes above the script that predicts nothing, round by round."""
+    return [ours - minimal for ours, minimal in zip(each[SCORE], each[LOADS], strict=True)]
 
 
 def prepare(folder: Path) -> tuple[Path, Path, Path]:
@@ -103,26 +127,35 @@ def prepare(folder: Path) -> tuple[Path, Path, Path]:
     return model, lake, array
 
 
-def command(*arguments: str) -> float:
+def command(*arguments: str) -> tuple[float, float]:
     return timed(sys.executable, "-m", "jobs", *arguments)
 
 
-def timed(*command: str) -> float:
+def timed(*command: str) -> tuple[float, float]:
+    """Seconds that a command takes, and seconds of the processor."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     begun = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, check=False)
+    seconds = time.perf_counter() - begun
     if done.returncode != 0:
         raise SystemExit(done.stderr)
-    return time.perf_counter() - begun
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return seconds, cpu
 
 
 def table(found: dict[str, Any]) -> str:
     lines = [f"{found['machine']}, median of {found['rounds']} rounds", ""]
-    lines += [f"{name:<22} {seconds:6.2f} s" for name, seconds in found["median"].items()]
-    added = found["added_to_tensorflow"]
-    lines.append(
-        f"score adds to TensorFlow {statistics.median(added):.2f} s "
-        f"({min(added):.2f} to {max(added):.2f})"
-    )
+    lines += [
+        f"{name:<22} {seconds:6.2f} s, {found['median_cpu'][name]:6.2f} of the processor"
+        for name, seconds in found["median"].items()
+    ]
+    for what, key in (("", ""), (" of the processor", "_cpu")):
+        added = found[f"added_to_tensorflow{key}"]
+        lines.append(
+            f"score adds to TensorFlow {statistics.median(added):.2f} s{what} "
+            f"({min(added):.2f} to {max(added):.2f})"
+        )
     return "\n".join(lines) + "\n"
 
 

@@ -271,3 +271,31 @@ def test_a_step_that_predict_itself_cannot_run_is_refused(shard: Path, tmp_path:
     with pytest.raises(ModelError):
         score(job, observer_for("text", quiet=True), Stop())
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("small", [0, ROWS], ids=["streamed", "grouped"])
+def test_no_code_of_ours_is_translated_by_autograph(
+    small: int, shard: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would take longer than all else that is made ready for a stream."""
+    from tensorflow.python.autograph.impl import api
+
+    translated: list[str] = []
+    convert = api._convert_actual
+
+    def noted(entity: Any, *arguments: Any) -> Any:
+        translated.append(f"{entity.__module__}.{entity.__qualname__}")
+        return convert(entity, *arguments)
+
+    monkeypatch.setattr(api, "_convert_actual", noted)
+    functional().save(tmp_path / "model.keras")
+    job = Job(
+        model=str(tmp_path / "model.keras"),
+        input=(str(shard),),
+        output=str(tmp_path / "out"),
+        features=("f*",),
+        small_shard_rows=small,
+        on_bad_row="quarantine",
+    )
+    assert score(job, observer_for("text", quiet=True), Stop()).state == "finished"
+    assert [name for name in translated if name.startswith("pipeline.")] == []

@@ -26,6 +26,7 @@ import pyarrow as pa
 
 from pipeline.errors import StorageError
 from pipeline.storage import lock
+from pipeline.storage.base import BLOCK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -109,6 +110,11 @@ class FaultyStorage:
     def open_input(self, name: str) -> pa.NativeFile:
         file = self._fault.call(f"open {name}", lambda: self._inner.open_input(name))
         return pa.PythonFile(_CountedReads(file, name, self._fault), mode="r")
+
+    def blocks(self, name: str) -> Iterator[bytes]:
+        with self.open_input(name) as file:
+            while block := file.read(BLOCK):
+                yield block
 
     def read(self, name: str) -> bytes:
         return self._fault.call(f"read {name}", lambda: self._inner.read(name))

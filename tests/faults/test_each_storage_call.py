@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pipeline import survey
-from pipeline.checkpoints import in_progress
 from pipeline.errors import StorageError
 from pipeline.run import score
+from pipeline.spans import in_progress
 from pipeline.stop import Stop
 from pipeline.storage import LocalStorage
 from pipeline.storage.memory import MemoryStorage

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pipeline.checkpoints import in_progress
+from pipeline.spans import in_progress
 from pipeline.storage import LocalStorage
 from tests.faults.forks import Forks
 from tests.faults.lake import REPORTS, assert_finished, assert_whole, contents, make_lake

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
 
-from pipeline import ledger, manifest
+from pipeline import layout, ledger, manifest
 from pipeline.discover import discover
 from pipeline.footer import Provenance
 from pipeline.job import JobIdentity, RunRecord
@@ -147,7 +147,7 @@ def begin(folder: Path, lake: Mapping[str, pa.Table]) -> Made:
     record = RunRecord(
         identity=IDENTITY, asked_features=(), asked_inputs={}, probe="", created_with={}
     )
-    ledger.create_record(output, record)
+    layout.create_record(output, record)
     shards = discover([str(folder / "lake")], str(folder / "out")).shards
     made = Made(folder, ledger.freeze_plan(output, shards))
     report(made)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import subprocess
 import sys
 import textwrap
@@ -17,6 +18,7 @@ from pipeline import api
 from pipeline.errors import IncompleteError, NoInputError, ScoringError, StorageError
 from pipeline.progress import Observer, Silent
 from pipeline.records import Outcome, RunReport
+from pipeline.spans import Span
 from tests.unit import outputs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -61,6 +63,28 @@ def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
 def test_importing_the_package_brings_nothing_heavy_in() -> None:
     heavy = {"tensorflow", "keras", "pyarrow", "pandas", "numpy", "pydantic"}
     assert python(f"import pipeline, sys; print({heavy!r} & set(sys.modules))") == "set()\n"
+
+
+def test_status_imports_neither_pyarrow_nor_numpy_though_it_reads_plan_and_checkpoints(
+    tmp_path: Path,
+) -> None:
+    made = outputs.finished(tmp_path)
+    saved = Span("z.parquet", 0, 64, "0" * 32)
+    made.storage.create(saved.name, b"never opened")
+    told, heavy = python(f"""
+        import json, sys
+        from jobs.cli import main
+        try:
+            main(["status", {str(made.out)!r}, "--json"])
+        except SystemExit as end:
+            assert not end.code
+        print("---")
+        print({{"tensorflow", "keras", "pyarrow", "pandas", "numpy"}} & set(sys.modules))
+    """).split("---\n")
+    document = json.loads(told)
+    assert document["shards"] == {"total": 3, "published": 3}
+    assert document["in_progress"] == {"z.parquet": 64}
+    assert heavy == "set()\n"
 
 
 def test_loading_and_verifying_do_without_tensorflow() -> None:

@@ -17,14 +17,12 @@ from pipeline.checkpoints import (
     CheckpointNote,
     Origin,
     Resumed,
-    Span,
-    in_progress,
-    longest_way,
     resume,
 )
 from pipeline.errors import StorageError
 from pipeline.records import RowCounts
 from pipeline.segments import GroupedFile, Saved
+from pipeline.spans import FOLDER, Span, in_progress, listing, longest_way, reach
 from pipeline.storage import Storage
 from pipeline.storage.memory import MemoryStorage
 
@@ -82,7 +80,7 @@ def test_no_way_leads_further_than_the_longest(spans: list[Span]) -> None:
     reached = {0}
     for _ in spans:
         reached |= {s.end for s in spans if s.start in reached and s.end > s.start}
-    assert checkpoints.reach(spans) == max(reached)
+    assert reach(spans) == max(reached)
 
 
 def test_of_ways_that_lead_as_far_the_one_of_fewest_steps_is_taken() -> None:
@@ -120,7 +118,7 @@ def save(
 
 
 def there(output: Storage) -> list[Span]:
-    return checkpoints.listing(output)[SHARD]
+    return listing(output)[SHARD]
 
 
 def at(output: Storage, start: int) -> Span:
@@ -243,7 +241,7 @@ def test_storage_that_fails_is_no_reason_to_take_a_checkpoint_away(
 def test_clearing_a_shard_leaves_those_of_others_alone() -> None:
     output = MemoryStorage()
     save(output, NOTHING, 4, bad=True)
-    others = [f"{checkpoints.FOLDER}/{SHARD}.parquet/x", f"{checkpoints.FOLDER}/b.parquet/x"]
+    others = [f"{FOLDER}/{SHARD}.parquet/x", f"{FOLDER}/b.parquet/x"]
     for name in others:
         output.create(name, b"")
     checkpoints.clear(output, SHARD)
@@ -253,7 +251,7 @@ def test_clearing_a_shard_leaves_those_of_others_alone() -> None:
 def test_a_sweep_takes_those_of_published_shards_alone() -> None:
     output = MemoryStorage()
     save(output, NOTHING, 4, bad=True)
-    kept = f"{checkpoints.FOLDER}/b.parquet/{'0' * 12}-{'0' * 11}4.{'0' * 32}.parquet"
+    kept = f"{FOLDER}/b.parquet/{'0' * 12}-{'0' * 11}4.{'0' * 32}.parquet"
     output.create(kept, b"")
     assert checkpoints.sweep(output, {SHARD}) == 2
     assert names(output) == [kept]

@@ -24,6 +24,18 @@ import ctypes
 ctypes.CDLL(None).perror(b"said by C")
 """
 
+WALKED = """
+import gc, sys
+from pipeline import memory, runtime
+if sys.argv[1:]:
+    memory.keep_imports()
+gc.collect()
+before = len(gc.get_objects())
+runtime.begin_import()
+runtime.tensorflow()
+print(len(gc.get_objects()) - before)
+"""
+
 REFUSED = """
 import os
 os.environ["KERAS_BACKEND"] = "torch"
@@ -37,9 +49,9 @@ except ConfigError as error:
 """
 
 
-def run(code: str) -> subprocess.CompletedProcess[str]:
+def run(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", code, *arguments],
         env=environment(),
         capture_output=True,
         text=True,
@@ -53,6 +65,12 @@ def test_what_this_program_says_while_tensorflow_is_imported_is_all_that_is_hear
     first, second = run(AHEAD).stderr.splitlines()
     assert first == "said meanwhile"
     assert second.startswith("said by C")
+
+
+@pytest.mark.slow
+def test_a_process_of_our_own_never_looks_through_tensorflow_for_garbage() -> None:
+    ours, theirs = int(run(WALKED, "ours").stdout), int(run(WALKED).stdout)
+    assert ours < 0 < 100_000 < theirs
 
 
 def test_an_import_that_fails_ahead_of_its_use_is_told_where_it_is_used() -> None:

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pipeline import staffing
+from pipeline import staffing, survey
 from pipeline.capacity import Capacity, Machine
 from pipeline.job import Job
+from pipeline.report import latest
+from pipeline.run import score
 from pipeline.staffing import Staff
+from tests.unit import outputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,6 +114,30 @@ def test_a_run_that_may_go_on_with_other_threads_waits_until_that_is_known(
     with Staff(job()) as staff:
         staff.expect(*PLENTY)
     assert pools.begun == begun
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_run_that_ends_before_it_scores_tells_the_threads_that_the_next_one_is_to_take(
+    workers: int, pools: Pools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(staffing, "begin_import", lambda: None)
+    monkeypatch.setattr(survey, "digest_model", lambda *_: outputs.IDENTITY.model_sha256)
+    monkeypatch.setattr(survey, "disagreements", lambda *_: {})
+    made = outputs.begin(tmp_path, {"a.parquet": outputs.rows(3), "b.parquet": outputs.rows(3)})
+    (made.lake / "0.parquet").write_bytes(b"no Parquet file")
+    (tmp_path / "m.keras").write_bytes(b"a model")
+    job = Job(
+        model=str(tmp_path / "m.keras"),
+        input=(str(made.lake),),
+        output=str(made.out),
+        workers=workers,
+        threads=3,
+    )
+    told = score(job, fail_fast=True)
+    assert (told.state, told.threads) == ("incomplete", 3)
+    kept = latest(made.storage)
+    assert kept is not None
+    assert (kept["workers"], kept["threads"]) == (workers, 3)
 
 
 def test_what_was_decided_early_stays(pools: Pools, job: Callable[..., Job]) -> None:

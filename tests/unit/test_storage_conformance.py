@@ -23,6 +23,7 @@ from pipeline.errors import (
     VersionChangedError,
 )
 from pipeline.storage import Storage, storage_at
+from pipeline.storage.base import BLOCK
 from pipeline.storage.memory import MemoryStorage
 
 RACERS = 16
@@ -257,6 +258,30 @@ def test_an_opened_object_is_the_version_that_was_opened_or_says_that_it_changed
                 assert file.read() == old[1_000_000:]
 
 
+@pytest.mark.parametrize("size", [1, BLOCK, 3 * BLOCK + 1])
+def test_the_blocks_of_an_object_are_its_bytes_and_none_is_more_than_was_said(
+    storage: Storage, size: int
+) -> None:
+    data = bytes(range(251)) * (size // 251) + b"x" * (size % 251)
+    storage.create("folder/a", data)
+    blocks = list(storage.blocks("folder/a"))
+    assert b"".join(blocks) == data
+    assert all(0 < len(block) <= BLOCK for block in blocks)
+
+
+def test_blocks_are_of_the_version_whose_first_was_read_or_say_that_it_changed(
+    storage: Storage,
+) -> None:
+    old, new = b"o" * 3_000_000, b"n" * 3_000_000
+    for change in (lambda: storage.replace("a", new), lambda: storage.delete("a")):
+        storage.replace("a", old)
+        blocks = storage.blocks("a")
+        first = next(blocks)
+        change()
+        with suppress(VersionChangedError):
+            assert first + b"".join(blocks) == old
+
+
 def test_a_claim_is_held_and_given_back(storage: Storage) -> None:
     for _ in range(2):
         with storage.hold("folder/a"):
@@ -374,7 +399,7 @@ def test_an_object_is_read_at_random_places(storage: Storage) -> None:
 @pytest.mark.parametrize("name", ["a", "folder/a", "object/a", "object/folder/a"])
 def test_what_is_not_there_is_not_found(storage: Storage, name: str) -> None:
     storage.create("object", b"abc")
-    for read in (storage.read, storage.open_input):
+    for read in (storage.read, storage.open_input, lambda name: list(storage.blocks(name))):
         with pytest.raises(NotFoundError) as caught:
             read(name)
         assert caught.value.path == f"{storage.url}/{name}"

@@ -215,6 +215,21 @@ def test_marks_and_plans_that_are_damaged_prove_nothing_and_hinder_nobody(
     assert named(surveyed(made)) == {"done": ["a.parquet", "b.parquet", "d=1/c.parquet"]}
 
 
+def test_a_plan_whose_bytes_are_not_those_it_is_named_for_proves_nothing(
+    tmp_path: Path, surveyed: Callable[..., survey.Survey]
+) -> None:
+    made = finished(tmp_path)
+    footer = read_footer_bytes(LocalStorage(made.lake), "b.parquet")
+    other = footer.replace(b"parquet-cpp", b"parquet-cqq")
+    shard = made.lake / "b.parquet"
+    shard.write_bytes(shard.read_bytes().replace(footer, other))
+    plan = made.out / f"_shardscore/plans/{made.plan_id}.json"
+    names = [hashlib.sha256(bytes_).hexdigest().encode() for bytes_ in (footer, other)]
+    assert names[0] in plan.read_bytes()
+    plan.write_bytes(plan.read_bytes().replace(*names))  # as if it had been scored as it is now
+    assert named(surveyed(made))["changed"] == ["b.parquet"]
+
+
 def test_files_of_the_output_that_are_of_no_shard_are_counted(
     tmp_path: Path, surveyed: Callable[..., survey.Survey]
 ) -> None:

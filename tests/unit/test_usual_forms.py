@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pyarrow as pa
@@ -93,7 +94,7 @@ def same_page(data: bytes) -> bool:
 
 def same_chunk(path: bytes, data: bytes, at: int) -> bool:
     """Whether a chunk has the usual form of its column; it is then what is read without."""
-    form = usual_forms.chunk_form(path)
+    form = usual_forms.path_form(path)
     assert form is not None
     usual = usual_forms.chunk(form, data, at)
     if usual is None:
@@ -163,6 +164,17 @@ def test_a_header_that_is_cut_has_no_usual_form() -> None:
 
 def test_the_chunk_of_another_column_has_no_usual_form() -> None:
     for footer, at, path in CHUNKS:
-        form = usual_forms.chunk_form(path + b"x")
+        form = usual_forms.path_form(path + b"x")
         assert form is not None
         assert usual_forms.chunk(form, footer, at) is None
+
+
+def test_a_column_of_another_name_has_nothing_compiled_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(re, "compile", lambda *_: pytest.fail("compiled"))
+    data = parquet_bytes(pa.table({f"never met {i}": [1.0] for i in range(8)}))
+    footer, found = chunks(data)
+    for chunk in found:
+        path = b".".join(chunk[3][3])
+        assert same_chunk(path, footer, encoded_chunk(chunk, footer))
