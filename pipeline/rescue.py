@@ -13,7 +13,7 @@ that are no number. The search is `halving`'s; which errors are about rows, and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -173,7 +173,9 @@ class Rescue:
         predictions = self._arrow(columns, batch.good_rows)
         wrong = not_finite(columns)
         if not wrong or not self.policy.nonfinite_is_bad:
-            return ScoredBatch(batch, predictions, ends_call=True, nonfinite=len(wrong))
+            # Whoever writes it has no use for the features, which are the most of it.
+            spent = replace(batch, features=())
+            return ScoredBatch(spent, predictions, ends_call=True, nonfinite=len(wrong))
         numbers = places(batch) + batch.start
         bad = {i: BadRow(int(numbers[i]), None, reason) for i, reason in wrong.items()}
         if self.policy.fail:

@@ -141,7 +141,10 @@ class Streaming:
         with BatchStream(source, count, self._program.feed) as stream:
             for batch, element, raised in stream.elements():
                 outputs = partial(self._outputs, batch, element, raised)
-                yield self._rescue.scored(batch, outputs, self._call)
+                scored = self._rescue.scored(batch, outputs, self._call)
+                del batch, element, raised, outputs  # or they lie there while others are read
+                yield scored
+                del scored
 
     def _outputs(self, batch: Batch, element: Any, raised: Exception | None) -> dict[str, Array]:
         rows = batch.good_rows

@@ -29,7 +29,7 @@ from pipeline.storage.disk_errors import translated
 from pipeline.storage.writeback import begin_writeback
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from pipeline.storage import Staged, Storage
 
@@ -184,7 +184,8 @@ class GroupedFile:
             pa.PythonFile(made), self._schema, **_parquet_options(self._schema)
         ) as parquet:
             if self._waiting_rows:
-                self._write_group(parquet, pa.Table.from_batches(self._waiting, self._schema))
+                group = pa.Table.from_batches(self._waiting, self._schema).combine_chunks()
+                self._write_group(parquet, group)
             parquet.add_key_value_metadata(note(xxhash.xxh3_128_hexdigest(made.getbuffer())))
         staged = self._exit.enter_context(self._output.stage(self._name))
         staged.write(made.getvalue())
@@ -197,20 +198,33 @@ class GroupedFile:
         table = pa.Table.from_batches(self._waiting, self._schema)
         full = self._waiting_rows - self._waiting_rows % self._group_rows
         stop = self._waiting_rows if everything else full
-        parquet = self._segment().parquet
-        with translated(self._path):
-            for start in range(0, stop, self._group_rows):
-                self._write_group(parquet, table.slice(start, min(self._group_rows, stop - start)))
-            if stop:
-                begin_writeback(self._segment().staged.path)
         rest = table.slice(stop)
         self._waiting = rest.to_batches()
         self._waiting_rows = rest.num_rows
         self._varying = 0
+        groups = self._groups(table.slice(0, stop))
+        del table, rest
+        parquet = self._segment().parquet
+        with translated(self._path):
+            for group in groups:
+                self._write_group(parquet, group)
+                del group  # before the next is made
+            if stop:
+                begin_writeback(self._segment().staged.path)
+
+    def _groups(self, rows: pa.Table) -> Iterator[pa.Table]:
+        """Rows as row groups, in memory of their own. When the last is handed on, mostly the only
+        one, the rows that it was made of are let go: writing takes several times its bytes."""
+        while rows.num_rows:
+            left = rows.num_rows - self._group_rows
+            # One chunk a row group: where pages end must not depend on how the rows arrived.
+            group = rows.slice(0, self._group_rows).combine_chunks()
+            rows = rows.slice(self._group_rows) if left > 0 else rows.schema.empty_table()
+            yield group
+            del group
 
     def _write_group(self, parquet: pq.ParquetWriter, group: pa.Table) -> None:
-        # One chunk a row group: where pages end must not depend on how the rows arrived.
-        parquet.write_table(group.combine_chunks(), row_group_size=self._group_rows)
+        parquet.write_table(group, row_group_size=self._group_rows)
 
     def _segment(self) -> _Open:
         """The segment that is being written; begun if there is none."""

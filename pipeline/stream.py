@@ -86,6 +86,7 @@ class BatchStream:
                 raise self.reading_error(cast(Exception, raised)) from raised
             batch = self._waiting.popleft()
             yield batch, element if batch.good_rows else None, raised
+            del batch  # or its features lie there while the next is waited for
         yield from self._without_good_rows()
 
     def all_batches(self) -> list[Batch]:

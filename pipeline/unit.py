@@ -29,6 +29,7 @@ from pipeline.errors import (
     StorageError,
     TooManyBadRowsError,
 )
+from pipeline.memory import FreedMemory
 from pipeline.records import FailedShard, Outcome, WorkUnit
 from pipeline.rescue import Fit, Policy
 from pipeline.rows import read_batches, refuse_swapped
@@ -92,6 +93,7 @@ class UnitRunner:
         self._run = run
         self._stop = stop
         self._versions = versions()
+        self._freed = FreedMemory()
         self._fit = Fit(told=run.memory_short)
         identity = prepared.identity
         self._fingerprint = identity.fingerprint
@@ -119,6 +121,7 @@ class UnitRunner:
         while parts:
             shards = parts.popleft()
             left, error = self._attempt(WorkUnit(shards, unit.small))
+            self._freed.batch_done()  # small shards share a call as if they were one
             if error is None:
                 continue
             if len(shards) == 1:
@@ -276,6 +279,7 @@ class UnitRunner:
                     batch = next(scored)
                     writing.take(batch)
                     self._run.batch_done(batch.batch.rows)
+                    self._freed.batch_done()
                     # With its last batch written a shard is better published than saved.
                     if number == left or not batch.ends_call:
                         continue
