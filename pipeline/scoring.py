@@ -24,6 +24,8 @@ from pipeline.target import Target, output_schema
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    import pyarrow as pa
+
     from pipeline.job import JobIdentity
     from pipeline.listener import Listener
     from pipeline.prepare import Prepared
@@ -54,6 +56,8 @@ class Scoring:
         self.identity: JobIdentity = prepared.identity
         self._fingerprint = self.identity.fingerprint
         self._versions = versions()
+        self._of: pa.Schema | None = None
+        self._published: tuple[pa.Schema, tuple[str, ...]] = (None, ())
         self._fit = Fit(told=run.memory_short)
         self.policy = Policy(
             fail=self.identity.on_bad_row == "fail",
@@ -94,17 +98,24 @@ class Scoring:
         ):
             yield from scored
 
+    def _columns(self, kept: pa.Schema) -> tuple[pa.Schema, tuple[str, ...]]:
+        """The columns of a published file, and the names of those that travelled along; the same
+        objects for shards whose contract is the same one."""
+        if self._of is not kept:
+            schema = output_schema(
+                kept, self._prepared.proof.schema, with_reason=self.identity.on_bad_row == "null"
+            )
+            self._of, self._published = kept, (schema, tuple(kept.names))
+        return self._published
+
     def target(self, shard: Shard, *, small: bool, resumed: Resumed = NOTHING) -> Target:
         """What becomes of a shard, which goes on where it was `resumed`."""
         identity = self.identity
-        kept = self._prepared.contracts[shard.name].kept
-        schema = output_schema(
-            kept, self._prepared.proof.schema, with_reason=identity.on_bad_row == "null"
-        )
+        schema, kept = self._columns(self._prepared.contracts[shard.name].kept)
         return Target(
             shard=shard,
             schema=schema,
-            kept=tuple(kept.names),
+            kept=kept,
             identity=identity,
             fingerprint=self._fingerprint,
             method=identity.small_method if small else identity.method,
