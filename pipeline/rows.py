@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -122,8 +123,9 @@ def _record_batches(
                 whole=whole,
             )
             read = start - skip
-            piece = _piece_rows(shard.schema, columns, batch_size)
-            in_order = _InOrder(columns, shard)
+            layout = _layout(shard.schema, tuple(columns))
+            piece = layout.piece_rows(batch_size)
+            in_order = _InOrder(columns, shard, layout.schema)
             parts: deque[pa.RecordBatch] = deque()
             waiting = 0
             checks.up_to(read + piece)
@@ -218,17 +220,53 @@ def _refuse_other_rows(metadata: pq.FileMetaData, shard: Shard) -> None:
         )
 
 
-def _piece_rows(schema: pa.Schema, columns: Sequence[str], batch_size: int) -> int:
-    """Rows that are decoded at a time: whole batches, together about a mebibyte.
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """What follows from a shard's schema and the columns that are read of it.
 
-    Each column costs some microseconds a piece, whatever its length. Where values have no fixed
-    width nothing tells how much a longer piece would hold: there it is a batch.
+    Attributes:
+        of: The schema.
+        schema: The columns as the reader gives them, in the schema's order.
+        bits: Of one row of them; None if that is not fixed.
     """
-    try:
-        bits = sum(int(schema.field(name).type.bit_width) for name in dict.fromkeys(columns))
-    except ValueError:
-        return batch_size
-    return batch_size * max(1, 8 * _PIECE_BYTES // max(1, bits * batch_size))
+
+    of: pa.Schema
+    schema: pa.Schema
+    bits: int | None
+
+    def piece_rows(self, batch_size: int) -> int:
+        """Rows that are decoded at a time: whole batches, together about a mebibyte.
+
+        Each column costs some microseconds a piece, whatever its length. Where values have no fixed
+        width nothing tells how much a longer piece would hold: there it is a batch.
+        """
+        if self.bits is None:
+            return batch_size
+        return batch_size * max(1, 8 * _PIECE_BYTES // max(1, self.bits * batch_size))
+
+
+_layouts: dict[tuple[int, tuple[str, ...]], _Layout] = {}
+_MOST_LAYOUTS = 64
+
+
+def _layout(schema: pa.Schema, columns: tuple[str, ...]) -> _Layout:
+    """The layout of a shard's columns, worked out once for those that share a schema.
+
+    Going through the fields of a schema takes as long as decoding a tenth of a small shard.
+    """
+    key = (id(schema), columns)  # equal schemas are one object, and its hash is slow
+    found = _layouts.get(key)
+    if found is None or found.of is not schema:
+        if len(_layouts) >= _MOST_LAYOUTS:
+            _layouts.clear()
+        wanted = set(columns)
+        fields = [field for field in schema if field.name in wanted]
+        try:
+            bits = sum(int(field.type.bit_width) for field in fields)
+        except ValueError:
+            bits = None
+        found = _layouts[key] = _Layout(schema, pa.schema(fields), bits)
+    return found
 
 
 class _InOrder:
@@ -237,12 +275,15 @@ class _InOrder:
     Args:
         columns: Names of the columns.
         shard: Their shard, whose schema says their types.
+        usual: The schema in which they come where all is as it is told.
     """
 
-    def __init__(self, columns: list[str], shard: Shard) -> None:
+    def __init__(self, columns: list[str], shard: Shard, usual: pa.Schema) -> None:
         self._columns = columns
         self._shard = shard
-        self._seen: pa.Schema | None = None
+        # Of names that occur twice, or are not found, it cannot tell.
+        as_told = sorted(usual.names) == sorted(columns)
+        self._seen: pa.Schema | None = usual if as_told else None
         self._wanted: pa.Schema | None = None
 
     def __call__(self, part: pa.RecordBatch) -> pa.RecordBatch:

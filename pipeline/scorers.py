@@ -16,11 +16,13 @@ What is done where a batch raises, or does not fit into memory, is `pipeline.res
 from __future__ import annotations
 
 import warnings
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Protocol
 
+from pipeline.packs import call_packed, loop_of
 from pipeline.raised import out_of_memory
 from pipeline.rescue import Fit, Policy, Rescue
 from pipeline.runtime import tensorflow
@@ -174,10 +176,29 @@ class Predict:
         for first in range(0, count, a_call):
             batches = min(a_call, count - first)
             # Once memory was short, batches may have to be parted.
-            if self._rescue.fit.rows is None:
-                yield from self._one_call(source, batches)
-            else:
+            if self._rescue.fit.rows is not None:
                 yield from self._one_by_one(source, batches)
+            elif together:
+                yield from self._packed(source, batches)
+            else:
+                yield from self._one_call(source, batches)
+
+    def _packed(self, source: Iterator[Batch], count: int) -> Iterator[ScoredBatch]:
+        batches = list(islice(source, count))
+        loop = loop_of(self._program) if any(batch.good_rows for batch in batches) else None
+        if loop is None:
+            yield from self._one_call(iter(batches), count)
+            return
+        outputs: dict[str, Array] = {}
+        # A model, or a step of the user's, raises whatever it likes; each batch will tell.
+        with suppress(Exception):
+            outputs = call_packed(
+                self._program, loop, [batch.features for batch in batches if batch.good_rows]
+            )
+        if outputs and _fit(outputs, batches):
+            yield from self._split(batches, outputs)
+        else:
+            yield from self._one_by_one(iter(batches), count)
 
     def _one_call(self, source: Iterator[Batch], count: int) -> Iterator[ScoredBatch]:
         # predict() fails on a dataset that yields nothing: read up to the first good row.

@@ -161,13 +161,12 @@ def _model_alone(surveyed: Survey, prepared: Prepared, seconds: float) -> None:
 
 def _parts(surveyed: Survey, prepared: Prepared) -> dict[str, float]:
     from pipeline.scorers import scorer_for
-    from pipeline.stop import Stop
-    from pipeline.unit import UnitRunner
+    from pipeline.scoring import Scoring
     from pipeline.writer import ShardWriter
 
     shard = max(surveyed.standing.pending, key=lambda s: s.rows)
     method, schema = prepared.identity.method, prepared.proof.schema
-    runner = UnitRunner(prepared, surveyed, mock.Mock(), Stop())
+    scoring = Scoring(prepared, surveyed, mock.Mock())
     spent: dict[str, float] = {}
 
     for _ in range(2):  # the first time graphs are traced and memory is asked for
@@ -178,13 +177,13 @@ def _parts(surveyed: Survey, prepared: Prepared) -> dict[str, float]:
 
         batches = list(_batches(shard, prepared))
         begun = time.process_time()
-        scorer = scorer_for(method, prepared.program, schema, runner._policy)
+        scorer = scorer_for(method, prepared.program, schema, scoring.policy)
         with closing(scorer.score(iter(batches), len(batches), together=False)) as scored:
             done = list(scored)
         spent["score"] = time.process_time() - begun
 
         begun = time.process_time()
-        target = runner._target(shard, small=False)
+        target = scoring.target(shard, small=False)
         with ShardWriter(surveyed.output, target) as writer:
             for batch in done:
                 writer.write(batch)

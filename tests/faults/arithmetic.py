@@ -126,13 +126,13 @@ def install(put: Callable[[object, str, Any], None] = setattr) -> None:
     Args:
         put: What sets an attribute: for a test, `monkeypatch.setattr`.
     """
-    from pipeline import pool, staffing, unit
+    from pipeline import pool, scoring, staffing
 
     put(staffing, "begin_import", lambda: None)  # its thread would outlive a run that is stopped
     put(pool, "CODE", WORKER)
     put(prepare, "load", load)
     put(prepare, "probe", probe)
-    put(unit, "scorer_for", lambda _method, _program, schema, *_more: Arithmetic(schema))
+    put(scoring, "scorer_for", lambda _method, _program, schema, *_more: Arithmetic(schema))
     if rows := os.environ.get("GROUP_ROWS"):
         put(segments, "row_group_rows", lambda _schema: int(rows))
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import rows, scorers, stream, unit
+from pipeline import rows, scorers, scoring, stream
 from pipeline.errors import BadRowError, ChangedInputError, StorageError
 from pipeline.job import Job
 from pipeline.run import score
@@ -172,14 +172,14 @@ def test_one_bad_shard_of_a_group_is_scored_alone_and_the_others_stay_together(
     for i in range(8):
         put(tmp_path / "in" / f"{i}.parquet", rows=5, hole=3 if i == 4 else None)
     calls: list[int] = []
-    predict = scorers.call_predict
-    monkeypatch.setattr(scorers, "call_predict", lambda *a: calls.append(1) or predict(*a))
+    predict = scorers.call_packed
+    monkeypatch.setattr(scorers, "call_packed", lambda *a: calls.append(1) or predict(*a))
     report = run(model, tmp_path, batch_size=100)
     assert [outcome.shard for outcome in report.failed] == ["4.parquet"]
     assert len(list((tmp_path / "out").glob("*.parquet"))) == 7
-    # For the group, for those before the shard at fault and for those behind it; on its own it
-    # fails before there is a call.
-    assert len(calls) == 3
+    # For those before the shard at fault and for those behind it: where it is read there is no
+    # call yet, neither in the group nor alone.
+    assert len(calls) == 2
 
 
 def test_many_bad_shards_in_a_group_cost_a_call_each_at_most(
@@ -194,7 +194,7 @@ def test_many_bad_shards_in_a_group_cost_a_call_each_at_most(
         reads.append(shard.name)
         return real(shard, *args, **kwargs)
 
-    monkeypatch.setattr(unit, "read_batches", counted)
+    monkeypatch.setattr(scoring, "read_batches", counted)
     report = run(model, tmp_path, batch_size=100)
     assert len(report.failed) == 20
     assert len(list((tmp_path / "out").glob("*.parquet"))) == 20

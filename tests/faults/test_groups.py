@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pipeline import unit
+from pipeline import small
 from pipeline.errors import OutputMismatchError
 from tests.faults import arithmetic
 from tests.faults.lake import Lake, Silent, make_lake, score_here
@@ -51,13 +51,13 @@ def lake_of(folder: Path, bad: Sequence[int] = ()) -> Lake:
 
 def before_names(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -> None:
     """Does something when a group is written, and has no names yet."""
-    name_all = unit.name_all
+    name_all = small.name_all
 
     def late(output: Storage, finished: Sequence[ShardWriter]) -> list[bool]:
         act()
         return name_all(output, finished)
 
-    monkeypatch.setattr(unit, "name_all", late)
+    monkeypatch.setattr(small, "name_all", late)
 
 
 def put(source: Path, output: Path, names: str = "*.parquet") -> None:
