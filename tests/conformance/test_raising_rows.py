@@ -66,6 +66,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
     counted("call_step")
     counted("call_predict")
+    counted("call_packed")
     return made
 
 
@@ -175,7 +176,7 @@ def test_shards_that_share_a_call_keep_their_good_rows_and_the_call_is_made_once
     report = run(picky, tmp_path, batch_size=100)
     assert (report.state, report.counts.scored) == ("finished", 118)
     # One for all, one for each shard when that raises, one for the good rows.
-    assert calls.count("call_predict") == 1 + 6 + 1
+    assert (calls.count("call_packed"), calls.count("call_predict")) == (1, 6 + 1)
 
 
 def test_a_shard_that_fails_does_not_take_those_of_its_call_along(

@@ -124,8 +124,8 @@ def test_an_edit_changes_its_keys_alone_and_no_comment(
     text = lines(top) + "[inputs] # them\n" + lines(inputs)
     edited = with_values(text, edits, "job.toml")
     assert tomllib.loads(edited) == {**tomllib.loads(text), **edits}
-    kept = [line for line in text.splitlines() if line.lstrip().startswith(("#", "["))]
-    assert [x for x in edited.splitlines() if x.lstrip().startswith(("#", "["))] == kept
+    kept = [line for line in text.split("\n") if line.lstrip().startswith(("#", "["))]
+    assert [x for x in edited.split("\n") if x.lstrip().startswith(("#", "["))] == kept
     for name, (_, end, _) in top.items():
         assert any(
             line.startswith(f"{toml_key(name)} =") and line.endswith(end)
