@@ -19,6 +19,13 @@ WORTH_BYTES = 128 << 20
 """Input of a small model that is scored within two seconds: less than that is not worth another
 process, which takes 4 to 7 seconds of CPU to begin."""
 
+HEAVY_BYTES = 128 << 10
+"""File of a model that takes as long for a row as reading and writing it do, and its calls: input
+of a model of thirty times that is worth thirty times as much."""
+
+MOST_HEAVY = 64
+"""So much at most: of large models it is often tables, of which a row asks for a few lines."""
+
 SHARD_BYTES = 1 << 19
 """Input that is scored while a shard, however small, is opened, checked, named and published."""
 
@@ -93,7 +100,8 @@ def automatic_workers(machine: Machine, work: Work, threads: int = 1) -> int:
     """
     if machine.card:
         return 1
-    worth = (work.bytes + work.shards * SHARD_BYTES) // WORTH_BYTES
+    heavy = min(MOST_HEAVY, 1 + work.model_bytes / HEAVY_BYTES)
+    worth = int((work.bytes * heavy + work.shards * SHARD_BYTES) // WORTH_BYTES)
     bounds = [int(machine.cores) // threads, work.shards, worth]
     if machine.memory is not None:
         bounds.append(machine.memory // (PROCESS_BYTES + MODEL_COPIES * work.model_bytes))

@@ -54,7 +54,7 @@ class Bench:
     """What is asked for, and what was found so far.
 
     Attributes:
-        scale: How big the workloads are; 1: as the issue says.
+        scale: How big the workloads are; 1: as big as is promised.
         rounds: How often each contestant runs.
         contestants: Those that may run.
         runs: The runs.

@@ -27,7 +27,7 @@ from pipeline.machine import this_machine
 
 GB = 1 << 30
 MACHINE = Machine(cores=8.0, memory=64 * GB, card=False)
-WORK = Work(shards=100, bytes=100 * GB, model_bytes=1 << 20, shared=True)
+WORK = Work(shards=100, bytes=100 * GB, model_bytes=1 << 10, shared=True)
 
 
 @pytest.mark.parametrize(
@@ -43,6 +43,8 @@ WORK = Work(shards=100, bytes=100 * GB, model_bytes=1 << 20, shared=True)
         ({}, {"bytes": WORTH_BYTES}, Capacity(1, 8)),
         ({}, {"bytes": 2 * WORTH_BYTES}, Capacity(2, 4)),
         ({}, {"shards": 10_000, "bytes": 150 << 20}, Capacity(8, 1)),  # each is opened and named
+        ({}, {"bytes": 12 << 20, "model_bytes": 4 << 20}, Capacity(3, 2)),  # a row takes longer
+        ({}, {"bytes": 4 << 20, "model_bytes": GB}, Capacity(2, 4)),  # tables, perhaps
         ({"memory": 2 * GB}, {}, Capacity(2, 4)),
         ({"memory": 1}, {}, Capacity(1, 8)),
         ({"memory": 8 * GB}, {"model_bytes": GB}, Capacity(2, 4)),
