@@ -1,4 +1,4 @@
-"""What issue and README promise, held against what was found. Nothing is asserted: a figure that is
+"""What is promised, held against what was found. Nothing is asserted: a figure that is
 missed is shown as missed."""
 
 from __future__ import annotations
