@@ -15,9 +15,10 @@ PROCESS_BYTES = 900 << 20
 MODEL_COPIES = 3
 """A model in memory over its file: weights, their copies while it loads, the compiled step."""
 
-WORTH_BYTES = 128 << 20
-"""Input of a small model that is scored within two seconds: less than that is not worth another
-process, which takes 4 to 7 seconds of CPU to begin."""
+WORTH_BYTES = 32 << 20
+"""Input of a small model that is scored within a second or two: less than that is not worth another
+process. It is a fork of one that has TensorFlow imported already, and takes a second of CPU to load
+the model and to trace it."""
 
 HEAVY_BYTES = 128 << 10
 """File of a model that takes as long for a row as reading and writing it do, and its calls: input

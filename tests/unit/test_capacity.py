@@ -40,11 +40,12 @@ WORK = Work(shards=100, bytes=100 * GB, model_bytes=1 << 10, shared=True)
         ({}, {"shards": 3}, Capacity(3, 2)),
         ({}, {"shards": 1}, Capacity(1, 8)),
         ({}, {"shards": 0, "bytes": 0}, Capacity(1, 8)),
-        ({}, {"bytes": WORTH_BYTES}, Capacity(1, 8)),
-        ({}, {"bytes": 2 * WORTH_BYTES}, Capacity(2, 4)),
+        ({}, {"shards": 10, "bytes": WORTH_BYTES}, Capacity(1, 8)),
+        ({}, {"shards": 10, "bytes": 2 * WORTH_BYTES}, Capacity(2, 4)),
         ({}, {"shards": 10_000, "bytes": 150 << 20}, Capacity(8, 1)),  # each is opened and named
-        ({}, {"bytes": 12 << 20, "model_bytes": 4 << 20}, Capacity(3, 2)),  # a row takes longer
-        ({}, {"bytes": 4 << 20, "model_bytes": GB}, Capacity(2, 4)),  # tables, perhaps
+        # A row of a heavy model takes longer; what is large may be tables.
+        ({}, {"shards": 10, "bytes": 3 << 20, "model_bytes": 4 << 20}, Capacity(3, 2)),
+        ({}, {"shards": 10, "bytes": 1 << 20, "model_bytes": GB}, Capacity(2, 4)),
         ({"memory": 2 * GB}, {}, Capacity(2, 4)),
         ({"memory": 1}, {}, Capacity(1, 8)),
         ({"memory": 8 * GB}, {"model_bytes": GB}, Capacity(2, 4)),
