@@ -147,7 +147,11 @@ class Monitor:
         if self._report is not None:
             told |= metrics.of_run(self._report, self._planned, self._done)
         for place in self._places:
-            problem = place.tell(told, self._labels, last=last)
+            try:
+                problem = place.tell(told, self._labels, last=last)
+            except Exception as error:
+                # Say, no thread is to be had: how the run ended is not to be hidden by that.
+                problem = printable(f"{type(error).__name__}: {error}")
             if problem is not None and place.shown not in self._complained:
                 self._complained.add(place.shown)
                 self._shown.event(

@@ -294,7 +294,8 @@ MetricsFile = Annotated[
         envvar="SHARDSCORE_METRICS_FILE",
         show_envvar=False,
         metavar="PROM",
-        help="Keep figures of the run in this file, in Prometheus' text format.",
+        help="Keep figures of the run in this file, in Prometheus' text format. Each job, and each "
+        "share, needs one of its own.",
     ),
 ]
 PushgatewayAddress = Annotated[

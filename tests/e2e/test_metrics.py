@@ -329,6 +329,20 @@ def test_a_gateway_that_never_answers_is_waited_for_at_the_end_alone(
         assert len(server.told) <= 1
 
 
+def test_what_nobody_expected_of_metrics_does_not_hide_how_a_run_ended(
+    score: Score, lake: Lake, prom: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def raising(*_: object, **__: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(monitor.MetricsFile, "tell", raising)
+    truncate(lake.shards / "big.parquet")
+    done = score("--metrics-file", prom)
+    assert done.code == 65
+    assert "can't start new thread" in warned(done)[0]
+    assert len(warned(done)) == 1
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -345,7 +359,8 @@ def test_a_wrong_option_is_64_and_no_password_is_shown(
     done = score(*options)
     assert done.code == 64
     assert said in done.err
-    assert "ses" not in done.err.replace("Usage", "")
+    assert "sesame" not in done.err
+    assert "ame@" not in done.err
 
 
 def test_variables_are_options_too(
