@@ -90,8 +90,8 @@ class Pushgateway:
             self._problem = _posted(url, body, self._login)
         except Exception as error:
             # A figure that is not told is no reason to end a run; the reason is shown.
-            reason = getattr(error, "reason", None) or error
-            self._problem = printable(f"{type(error).__name__}: {reason}")
+            reason = getattr(error, "reason", None)  # that of a URLError says all
+            self._problem = printable(str(reason or f"{type(error).__name__}: {error}"))
 
 
 def _posted(url: str, body: bytes, login: str | None) -> str | None:
