@@ -17,7 +17,7 @@ import typer
 from jobs import beforehand
 from jobs import options as opt
 from jobs.complaints import show, show_bug, show_usage, wanted_format
-from jobs.exit_codes import ExitCode, of_error, of_report
+from jobs.exit_codes import ExitCode, of_ending, of_report
 from jobs.given import given, heed_signals
 from pipeline.errors import (
     ModelError,
@@ -75,6 +75,9 @@ def score(
     workers: opt.Workers = None,
     threads: opt.Threads = None,
     fail_fast: opt.FailFast = False,
+    metrics_file: opt.MetricsFile = None,
+    pushgateway: opt.PushgatewayAddress = None,
+    metrics_name: opt.MetricsName = None,
     log_format: opt.LogFormat = "auto",
     quiet: opt.Quiet = False,
     as_json: opt.AsJson = False,
@@ -85,6 +88,7 @@ def score(
     share_one_heap()
     keep_imports()
     with no_collections():
+        from jobs.monitor import monitor
         from jobs.settings import job_from
         from pipeline import report as reports
         from pipeline import tables
@@ -92,24 +96,27 @@ def score(
         from pipeline.run import score as run_score
         from pipeline.stop import Stop
 
-    job = job_from(given(locals()), config)
-    observer = observer_for(log_format, quiet=quiet)
-    stop = Stop()
-    heed_signals(stop)
-    report = run_score(job, observer, stop, fail_fast=fail_fast)
-    if as_json:
-        print(json.dumps(reports.as_json(report), indent=1))
-    elif log_format == "json":
-        observer.event(
-            "finished",
-            f"run {report.state}",
-            report=reports.as_json(report, shards=False),
-        )
-    elif not quiet:
-        print(tables.summary_text(report))
-    if report.error is not None:
-        show(report.error, log_format)
-    raise typer.Exit(of_report(report))
+    shown = observer_for(log_format, quiet=quiet)
+    with monitor(shown, metrics_file, pushgateway, metrics_name) as observer:
+        observer.is_share(shard_index)
+        job = job_from(given(locals()), config)
+        observer.is_share(job.shard_index)
+        stop = Stop()
+        heed_signals(stop)
+        report = run_score(job, observer, stop, fail_fast=fail_fast)
+        if as_json:
+            print(json.dumps(reports.as_json(report), indent=1))
+        elif log_format == "json":
+            observer.event(
+                "finished",
+                f"run {report.state}",
+                report=reports.as_json(report, shards=False),
+            )
+        elif not quiet:
+            print(tables.summary_text(report))
+        if report.error is not None:
+            show(report.error, log_format)
+        raise typer.Exit(of_report(report))
 
 
 @app.command(epilog="Example: shardscore plan --config job.toml --json")
@@ -262,16 +269,16 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     try:
         code = app(argv, prog_name="shardscore", standalone_mode=False)
     except typer.TyperException as error:  # a flag or a value that Typer refuses
-        code = ExitCode.USAGE
+        code = of_ending(error)
         show_usage(error, log_format)
-    except typer.Abort:
-        code = ExitCode.INTERRUPTED
-    except BrokenPipeError:
+    except typer.Abort as error:
+        code = of_ending(error)
+    except BrokenPipeError as error:
         # Whoever read our results has gone; say no more, also not when Python closes the stream.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = ExitCode.STORAGE
+        code = of_ending(error)
     except ShardscoreError as error:
-        code = of_error(error)
+        code = of_ending(error)
         show(error, log_format)
     except SystemExit as error:  # none of ours: code of the user's must not say that all is done
         left = ModelError(
@@ -279,10 +286,10 @@ def main(arguments: list[str] | None = None) -> NoReturn:
             received=f"SystemExit: {error}",
             hint="raise an error instead of calling sys.exit()",
         )
-        code = of_error(left)
+        code = of_ending(error)
         show(left, log_format)
     except Exception as error:
-        code = ExitCode.BUG
+        code = of_ending(error)
         show_bug(error, log_format)
     sys.exit(int(code or 0))
 

@@ -18,6 +18,8 @@ import signal
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
+import typer
+
 from pipeline import errors
 
 if TYPE_CHECKING:
@@ -52,6 +54,15 @@ _BY_ERROR: tuple[tuple[type[errors.ShardscoreError], ExitCode], ...] = (
 )
 
 
+_BY_ENDING: tuple[tuple[type[BaseException], ExitCode], ...] = (
+    (typer.TyperException, ExitCode.USAGE),
+    (typer.Abort, ExitCode.INTERRUPTED),
+    (KeyboardInterrupt, ExitCode.INTERRUPTED),
+    (BrokenPipeError, ExitCode.STORAGE),
+    (SystemExit, ExitCode.CONFIG),
+)
+
+
 def of_error(error: BaseException) -> ExitCode:
     """The exit code of an error; what is not ours is a bug."""
     if isinstance(error, errors.StoppedError):
@@ -61,6 +72,22 @@ def of_error(error: BaseException) -> ExitCode:
         if isinstance(error, kind):
             return code
     return ExitCode.BUG
+
+
+def of_ending(error: BaseException | None) -> int:
+    """The exit code of a command that an exception leaves, if any does.
+
+    That is one of ours, one of Typer's, one of whoever has gone that read our results, or one that
+    code of the user's raises: SystemExit, since that must not say that all is done.
+    """
+    if error is None:
+        return ExitCode.OK
+    if isinstance(error, typer.Exit):
+        return error.exit_code
+    for kind, code in _BY_ENDING:
+        if isinstance(error, kind):
+            return code
+    return of_error(error)
 
 
 def of_report(report: RunReport) -> ExitCode:

@@ -288,6 +288,35 @@ LogFormat = Annotated[
         help="Standard error: auto is a progress bar on a terminal, else text.",
     ),
 ]
+MetricsFile = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="SHARDSCORE_METRICS_FILE",
+        show_envvar=False,
+        metavar="PROM",
+        help="Keep figures of the run in this file, in Prometheus' text format. Each job, and each "
+        "share, needs one of its own.",
+    ),
+]
+PushgatewayAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--pushgateway",
+        envvar="SHARDSCORE_PUSHGATEWAY",
+        show_envvar=False,
+        metavar="URL",
+        help="Push the same figures to this Prometheus Pushgateway, like http://gateway:9091.",
+    ),
+]
+MetricsName = Annotated[
+    str | None,
+    typer.Option(
+        envvar="SHARDSCORE_METRICS_NAME",
+        show_envvar=False,
+        metavar="NAME",
+        help="What tells this job's figures from those of another: their label name.",
+    ),
+]
 FailFast = Annotated[
     bool,
     typer.Option(

@@ -1,4 +1,4 @@
-"""Job files on the disk: reading one as text, and writing one whole or not at all."""
+"""Job files on the disk, and other texts: reading one, and writing one whole or not at all."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from pipeline.errors import on_lines, printable
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from pipeline.records import Outcome
+    from pipeline.records import Outcome, RunReport
 
 INTERVAL_SECONDS = 10.0
 
@@ -38,8 +38,11 @@ class Observer(Protocol):
     def shard(self, outcome: Outcome) -> None:
         """A shard is finished, one way or the other."""
 
+    def standing(self, report: RunReport) -> None:
+        """How the run stands: when it has begun, now and then, and when it has ended."""
+
     def end(self) -> None:
-        """Nothing more will come."""
+        """Nothing more will be scored."""
 
 
 def observer_for(log_format: str, *, quiet: bool, stream: TextIO | None = None) -> Observer:
@@ -65,6 +68,9 @@ class Silent:
         pass
 
     def shard(self, outcome: Outcome) -> None:
+        pass
+
+    def standing(self, report: RunReport) -> None:
         pass
 
     def end(self) -> None:
@@ -114,6 +120,9 @@ class Lines:
                     **outcome.error.facts,
                 },
             )
+
+    def standing(self, report: RunReport) -> None:
+        pass
 
     def end(self) -> None:
         pass
@@ -210,6 +219,9 @@ class Bar:
                 f"shard {printable(outcome.shard)} failed\n{outcome.error}",
                 level="error",
             )
+
+    def standing(self, report: RunReport) -> None:
+        pass
 
     def end(self) -> None:
         if self._bar is not None:

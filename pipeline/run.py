@@ -119,6 +119,7 @@ def _begun(surveyed: Survey, observer: Observer) -> Run:
         run.shard_failed(failed)
     if surveyed.rewritten_note:
         observer.event("rewritten", surveyed.rewritten_note, level="warning")
+    run.begun()
     return run
 
 

@@ -66,6 +66,10 @@ class Run:
             inputs=tuple(map(_absolute, surveyed.job.input)),
         )
 
+    def begun(self) -> None:
+        """What was found at the beginning is known."""
+        self.observer.standing(self._now("running"))
+
     @property
     def failures(self) -> int:
         """Shards that failed so far."""
@@ -112,7 +116,9 @@ class Run:
         self.observer.advance(rows)
         if time.monotonic() - self._saved >= SNAPSHOT_SECONDS:
             self._saved = time.monotonic()
-            report.save(self._output, self._now("running"))
+            now = self._now("running")
+            report.save(self._output, now)
+            self.observer.standing(now)
 
     def measured(self, worker: int, after_load: int, peak: int) -> None:
         """A worker process tells of its memory.
@@ -167,7 +173,12 @@ class Run:
         self.observer.shard(outcome)
 
     def close(self, error: ShardscoreError | None = None) -> RunReport:
-        """Ends the run and keeps its report."""
+        """Ends the run, keeps its report and tells of it."""
+        final = self._closed(error)
+        self.observer.standing(final)
+        return final
+
+    def _closed(self, error: ShardscoreError | None) -> RunReport:
         final = self._now("finished", error)
         done = final.shards_done_before + len(final.outcomes) - len(final.failed)
         if isinstance(error, StoppedError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -12,6 +13,7 @@ import sysconfig
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.request import ProxyHandler, build_opener
 
 import boto3
 
@@ -174,3 +176,82 @@ def _free_ports(count: int) -> list[int]:
 def _die_with_parent() -> None:
     """A killed test run leaves no server behind."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
+class PushgatewayServer:
+    """A real Prometheus Pushgateway, which keeps what it is told in memory.
+
+    Args:
+        folder: Where its log goes.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._log = folder / "log"
+        self._process: subprocess.Popen[bytes] | None = None
+        (port,) = _free_ports(1)
+        self._listens = f"127.0.0.1:{port}"
+        self.address = f"http://{self._listens}"
+
+    def start(self) -> None:
+        """Starts it, and waits until it answers."""
+        program = shutil.which("prometheus-pushgateway")
+        assert program, "install Debian's package prometheus-pushgateway, as .ci/run does"
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [program, f"--web.listen-address={self._listens}"],
+                stdout=log, stderr=log, preexec_fn=_die_with_parent,
+            )  # fmt: skip
+        _until(self._answers, "the Pushgateway did not start", self._log)
+
+    def kill(self) -> None:
+        """Ends it."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def group(self, **labels: str) -> dict[str, list[tuple[dict[str, str], str]]]:
+        """What it holds of one job or share: metric → samples, their own labels and values.
+
+        Args:
+            labels: The group's, besides `job="shardscore"`.
+        """
+        wanted = {"job": "shardscore", **labels}
+        found = [
+            group
+            for group in json.loads(self._get("/api/v1/metrics"))["data"]
+            if group["labels"] == wanted
+        ]
+        (group,) = found
+        apart = {*wanted, "instance"}
+        return {
+            name: [
+                ({k: v for k, v in one["labels"].items() if k not in apart}, one["value"])
+                for one in metric["metrics"]
+            ]
+            for name, metric in group.items()
+            if isinstance(metric, dict) and "metrics" in metric
+        }
+
+    def exposed(self, prefix: str) -> str:
+        """What Prometheus would read of the metrics whose names begin so."""
+        lines = self._get("/metrics").splitlines()
+        kept = [
+            ln
+            for ln in lines
+            if ln.removeprefix("# HELP ").removeprefix("# TYPE ").startswith(prefix)
+        ]
+        return "".join(f"{line}\n" for line in kept)
+
+    def _get(self, path: str) -> str:
+        opener = build_opener(ProxyHandler({}))
+        with opener.open(self.address + path, timeout=10) as answer:
+            return str(answer.read().decode())
+
+    def _answers(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, self._log.read_text()[-4000:]
+        try:
+            self._get("/-/ready")
+        except OSError:
+            return False
+        return True

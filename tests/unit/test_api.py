@@ -171,6 +171,7 @@ def test_the_silent_observer_is_an_observer_that_shows_nothing(
     observer.begin(rows=1, shards=1)
     observer.advance(1)
     observer.shard(Outcome("a", "failed", error=ScoringError("the model raised")))
+    observer.standing(report())
     observer.end()
     assert capfd.readouterr() == ("", "")
 
