@@ -5,15 +5,17 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import socket
 import time
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipeline.storage import LocalStorage
-from tests.conftest import ROOT, SAMPLE
+from tests.conftest import ROOT, SAMPLE, Finished
 from tests.faults.cron import Crontab, Machine, read
 from tests.faults.lake import (
     PASSING,
@@ -25,9 +27,6 @@ from tests.faults.lake import (
     wait_for,
     write_shard,
 )
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 pytestmark = pytest.mark.faults
 
@@ -64,6 +63,15 @@ def scored(output: Path) -> dict[str, Any]:
     found: dict[str, Any] = dict(contents(LocalStorage(output)))
     identity = json.loads(found[RUN_JSON])["identity"]
     return {n: d for n, d in found.items() if "/plans/" not in n} | {RUN_JSON: identity}
+
+
+def mail(run: Finished) -> dict[str, Any]:
+    """The one error that a run which has failed prints, below its exit code."""
+    headline, line = run.out.splitlines()
+    assert headline.startswith(f"ended with {run.code}, see /")
+    error: dict[str, Any] = json.loads(line)
+    assert error["level"] == "error"
+    return error
 
 
 def assert_as_if_undisturbed(machine: Machine) -> None:
@@ -108,7 +116,7 @@ def test_night_after_night(workers: int, tmp_path: Path) -> None:
     too_many = machine.run(tab.nightly.command, SCORED=str(tmp_path / "told-too-many"))
     os.kill(holder, signal.SIGCONT)
     assert (too_many.code, too_many.err) == (75, "")
-    mailed = json.loads(too_many.out)
+    mailed = mail(too_many)
     assert mailed["exit_code"] == 75
     assert mailed["message"] == "another run is at work on this output"
     assert f"held by process {holder} on {socket.gethostname()} since 20" in mailed["received"]
@@ -167,7 +175,7 @@ def test_a_machine_that_shuts_down_in_order_has_its_work_saved(tmp_path: Path) -
     os.kill(machine.last_pid(), signal.SIGTERM)
     stopped = ended(running)
     assert stopped.code == 75
-    assert json.loads(stopped.out)["exit_code"] == 75
+    assert mail(stopped)["exit_code"] == 75
     before = scored_rows(told, big)
     told.unlink()
     assert machine.run(tab.after_a_reboot.command, SCORED=str(told)).code == 0
@@ -184,8 +192,7 @@ def test_a_night_that_fails_is_mailed_and_the_next_one_makes_up_for_it(tmp_path:
     half.write_bytes(whole[:-50])  # is still being copied
     failed = machine.run(tab.nightly.command)
     assert failed.code == 65
-    report = json.loads(failed.out)["report"]
-    assert (report["state"], report["shards"]["failed"]) == ("incomplete", 1)
+    assert mail(failed)["shard"] == "half.parquet"
     published = kept(machine.output)
     assert len(published) == 1
 
@@ -252,9 +259,8 @@ def test_dated_outputs_are_a_whole_one_a_day_each_left_alone_from_then_on(tmp_pa
     assert_json_lines(machine)
 
 
-def test_a_real_night_logs_nothing_but_json_and_the_next_has_nothing_to_do(tmp_path: Path) -> None:
-    tab = shipped("nightly")
-    machine = Machine(tmp_path / "machine", tab)
+def real_job(machine: Machine) -> None:
+    """The sample digits are what is to be scored, with their model."""
     machine.job_file.write_text(
         f'model = "{SAMPLE}/digits_whole.keras"\n'
         f'imports = ["{SAMPLE}/digits_models.py"]\n'
@@ -262,6 +268,12 @@ def test_a_real_night_logs_nothing_but_json_and_the_next_has_nothing_to_do(tmp_p
         f'input = "{SAMPLE}/digits"\n'
         f'output = "{machine.output}"\n'
     )
+
+
+def test_a_real_night_logs_nothing_but_json_and_the_next_has_nothing_to_do(tmp_path: Path) -> None:
+    tab = shipped("nightly")
+    machine = Machine(tmp_path / "machine", tab)
+    real_job(machine)
     for night in ("2026-01-01", "2026-01-02"):
         machine.today = f"{night} 02:17:00"
         done = machine.run(tab.nightly.command, module="jobs")
@@ -270,3 +282,36 @@ def test_a_real_night_logs_nothing_but_json_and_the_next_has_nothing_to_do(tmp_p
     assert_json_lines(machine)
     last = [log.read_text().splitlines()[-1] for log in sorted(machine.logs.iterdir())]
     assert [json.loads(line)["report"]["state"] for line in last] == ["finished", "finished"]
+
+
+READ_ONLY = """
+set -e
+mount --make-rprivate /
+mount --bind "$OUTPUT" "$OUTPUT"
+mount -t tmpfs private /var/tmp
+cut -d " " -f 2 /proc/self/mounts | sort -u | while read -r at; do
+  case "$at" in
+    "$OUTPUT" | /var/tmp | /dev | /dev/* | /proc | /proc/* | /sys | /sys/*) ;;
+    *) mount -o remount,bind,ro "$at" ;;
+  esac
+done
+if touch "$HOME/written" 2>/dev/null; then echo "it can write elsewhere" >&2; exit 1; fi
+exec "$@"
+"""
+"""As `ProtectSystem=strict` has it, with the service's `ReadWritePaths` and its private `TMPDIR`."""
+
+
+def test_a_service_that_can_write_to_its_output_alone_needs_no_more(tmp_path: Path) -> None:
+    unit = (ROOT / "jobs/cron/shardscore.service").read_text().splitlines()
+    (line,) = (line for line in unit if line.startswith("ExecStart="))
+    assert "Environment=TMPDIR=/var/tmp" in unit
+    machine = Machine(tmp_path / "machine", shipped("nightly"))
+    machine.pids = Path("/dev/null")
+    real_job(machine)
+    (machine.folder / "read-only").write_text(READ_ONLY)
+    words = [machine.at(word) for word in line.removeprefix("ExecStart=").split()]
+    command = shlex.join(["unshare", "--mount", "sh", str(machine.folder / "read-only"), *words])
+    said = f'export OUTPUT="{machine.output}" TMPDIR=/var/tmp; {command}'
+    done = machine.run(said, module="jobs")
+    assert done.code == 0, done.err
+    assert_proven(LocalStorage(machine.output))
