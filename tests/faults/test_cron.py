@@ -298,7 +298,7 @@ done
 if touch "$HOME/written" 2>/dev/null; then echo "it can write elsewhere" >&2; exit 1; fi
 exec "$@"
 """
-"""As `ProtectSystem=strict` has it, with the service's `ReadWritePaths` and its private `TMPDIR`."""
+"""As `ProtectSystem=strict` has it: only the output and a private `TMPDIR` can be written."""
 
 
 def test_a_service_that_can_write_to_its_output_alone_needs_no_more(tmp_path: Path) -> None:
