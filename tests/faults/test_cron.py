@@ -159,7 +159,7 @@ def test_night_after_night(workers: int, tmp_path: Path) -> None:
     assert not told.exists()
     assert kept(machine.output) == published
 
-    assert len(list(machine.logs.iterdir())) == 5
+    assert len(list(machine.logs.iterdir())) == 6
     assert_json_lines(machine)
     assert_as_if_undisturbed(machine)
 
