@@ -1,4 +1,5 @@
-"""The systemd units that are shipped: what they make of each exit code, and what they allow."""
+"""The systemd units that are shipped: what they make of each exit code, and what they allow. And
+what systemd and cron themselves say of what is shipped, where they are installed."""
 
 from __future__ import annotations
 
@@ -161,3 +162,20 @@ def verified(folder: Path) -> str:
         check=False,
     )
     return done.stdout + done.stderr + (f"ended with {done.returncode}" if done.returncode else "")
+
+
+@pytest.mark.skipif(shutil.which("crontab") is None, reason="cron is not installed")
+@pytest.mark.parametrize("name", ["nightly", "dated"])
+def test_cron_finds_nothing_wrong_with_the_crontabs(name: str, tmp_path: Path) -> None:
+    shipped = CRON / f"{name}.crontab"
+    assert checked(shipped) == 0
+    wrong = tmp_path / "wrong"
+    wrong.write_text(shipped.read_text().replace("17 2 * * *", "17 25 * * *"))
+    assert checked(wrong) != 0, "it does not look"
+
+
+def checked(crontab: Path) -> int:
+    """What Debian's crontab ends with when it is to check alone."""
+    return subprocess.run(
+        ["crontab", "-n", str(crontab)], capture_output=True, check=False
+    ).returncode
