@@ -2,7 +2,8 @@
 
 The order of a run:
 
-    1. survey      digest the model, read run.json, list the input, see what is published
+    1. survey      digest the model, read run.json, list the input, see what is published; as soon
+                   as there is work: claim the output, and begin what takes long to come up
     2. stop here, without TensorFlow, if nothing is left
     3. prepare     load the model, bind its inputs, probe the methods: here, or in workers
     4. begin       create run.json and the frozen plan
@@ -16,7 +17,7 @@ model that disagrees with itself, ends the run.
 from __future__ import annotations
 
 from contextlib import ExitStack, nullcontext, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from pipeline import checkpoints, manifest
 from pipeline.errors import BusyError, ShardscoreError, StorageError
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from pipeline.job import Job, JobIdentity, RunRecord
     from pipeline.progress import Observer
     from pipeline.records import RunReport
+    from pipeline.storage import Storage
     from pipeline.team import Team
     from pipeline.worker import Ready
 
@@ -59,27 +61,50 @@ def score(
         ShardscoreError: What kept the run from beginning.
     """
     observer, stop = observer or Silent(), stop or Stop()
-    with ExitStack() as claims, Staff(job) as staff:
-        surveyed = survey(job, staff.expect)
+    with Claim(job.shard_index) as claim, Staff(job) as staff:
+        # A share may turn out to have no work: it claims when all is known.
+        early = claim.make if job.shard_index is None else None
+        surveyed = survey(job, staff.expect, claim=early)
         if surveyed.idle:
-            return _idle(surveyed, observer, claims)
-        _claim(surveyed, claims)
+            return _idle(surveyed, observer, claim)
+        claim.make(surveyed.output)
         return _run(surveyed, staff, observer, stop, fail_fast=fail_fast)
 
 
-def _claim(surveyed: Survey, claims: ExitStack) -> None:
-    """Claims the output, or this run's share of it.
+class Claim:
+    """A run's claim on its output, once it is made. A context manager, which gives it up.
 
-    Raises:
-        BusyError: Another run has claimed it.
+    Args:
+        index: Which share of the output is claimed; None: all of it.
     """
-    index = surveyed.job.shard_index
-    claims.enter_context(surveyed.output.hold("run.lock", shared=index is not None))
-    if index is not None:
-        claims.enter_context(surveyed.output.hold(f"index-{index}.lock"))
+
+    def __init__(self, index: int | None) -> None:
+        self._index = index
+        self._made = False
+        self._ends = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._ends.close()
+
+    def make(self, output: Storage) -> None:
+        """Claims an output. Once is enough.
+
+        Raises:
+            BusyError: Another run has claimed it.
+            StorageError: It cannot be written to.
+        """
+        if self._made:
+            return
+        self._ends.enter_context(output.hold("run.lock", shared=self._index is not None))
+        if self._index is not None:
+            self._ends.enter_context(output.hold(f"index-{self._index}.lock"))
+        self._made = True
 
 
-def _idle(surveyed: Survey, observer: Observer, claims: ExitStack) -> RunReport:
+def _idle(surveyed: Survey, observer: Observer, claim: Claim) -> RunReport:
     """A run with nothing to score: takes away what a run left that died after its last publish.
 
     That is no reason to fail: the output may be one that can only be read, or another run may be
@@ -89,7 +114,7 @@ def _idle(surveyed: Survey, observer: Observer, claims: ExitStack) -> RunReport:
     if surveyed.record is not None:
         try:
             with suppress(StorageError):
-                _claim(surveyed, claims)
+                claim.make(surveyed.output)
                 _sweep(surveyed)
         except BusyError:
             alone = False

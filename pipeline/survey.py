@@ -101,7 +101,12 @@ class Survey:
         return sum(map(len, (at.done, at.pending, at.changed, self.unreadable)))
 
 
-def survey(job: Job, on_work: OnWork = lambda _shards, _bytes: None) -> Survey:
+def survey(
+    job: Job,
+    on_work: OnWork = lambda _shards, _bytes: None,
+    *,
+    claim: Callable[[Storage], None] | None = None,
+) -> Survey:
     """Looks at a job's model file, input and output.
 
     Args:
@@ -118,6 +123,12 @@ def survey(job: Job, on_work: OnWork = lambda _shards, _bytes: None) -> Survey:
         UsageError: Two shards would publish to one name.
     """
     output = storage_at(job.output)
+
+    def work(shards: int, size: int) -> None:
+        if claim is not None:
+            claim(output)
+        on_work(shards, size)
+
     model_sha256 = digest_model(job.model, job.model_sha256)
     code_sha256 = digest_imports(job.modules)
     record = layout.read_record(output)
@@ -129,7 +140,7 @@ def survey(job: Job, on_work: OnWork = lambda _shards, _bytes: None) -> Survey:
     if any(is_readable(file, job.output) for file in unpublished[:_TRIED]):
         share_of = job.shard_count or 1
         size = sum(file.size for file in unpublished)
-        on_work(-(-len(unpublished) // share_of), size // share_of)
+        work(-(-len(unpublished) // share_of), size // share_of)
     del unpublished
     others = len(there.keys() - {file.name for file in files})
     if record is not None:
@@ -159,7 +170,7 @@ def survey(job: Job, on_work: OnWork = lambda _shards, _bytes: None) -> Survey:
         parts.append(standing(some, notes, fingerprint, output.url, rescore=rescore))
     at = together(parts)
     if at.pending:
-        on_work(len(at.pending), sum(shard.size for shard in at.pending))
+        work(len(at.pending), sum(shard.size for shard in at.pending))
     pending = {shard.name for shard in at.pending}
     return Survey(
         job=job,

@@ -67,7 +67,7 @@ def _locked(path: Path, *, shared: bool) -> int:
             raise BusyError(
                 "another run is at work on this output",
                 path=str(path),
-                received=f"held by {_told(holder)}",
+                received=f"held by {_told(holder) or _sharing(path)}",
                 hint="wait until it ends, then run again: what it leaves is scored then",
             ) from error
         # Between opening and locking, the last holder may have removed the file.
@@ -97,9 +97,36 @@ def _who() -> str:
     )
 
 
-def _told(holder: str) -> str:
+def _told(holder: str) -> str | None:
+    """Who stands in a lock's file, in words; None if nobody does."""
     try:
         who = json.loads(holder)
         return f"process {who['pid']} on {who['host']} since {who['since']}"
     except (ValueError, KeyError, TypeError):
-        return "a run that has a share of it"
+        return None
+
+
+def _sharing(path: Path) -> str:
+    """Who shares a lock, in words: each of them holds one of its own beside it."""
+    found = [
+        who
+        for lock in sorted(path.parent.glob("*.lock"))
+        if lock != path and (who := _holder(lock))
+    ]
+    told = "a run that has a share of it"
+    if not found:
+        return told
+    return f"{told}, {found[0]}" + (f", and {len(found) - 1} more" if found[1:] else "")
+
+
+def _holder(lock: Path) -> str | None:
+    """Who holds a lock, in words; None if nobody does: a killed process has left its name."""
+    try:
+        with lock.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        with suppress(OSError):
+            return _told(lock.read_text(errors="replace"))
+    except OSError:  # it has gone
+        pass
+    return None

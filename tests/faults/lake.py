@@ -114,16 +114,22 @@ def make_lake(folder: Path, shards: Mapping[str, tuple[int, Iterable[int]]], **h
     lake.shards.mkdir(parents=True)
     lake.model.write_bytes(b"arithmetic")
     for name, (rows, bad) in shards.items():
-        holes = set(bad)
-        table = pa.table(
-            {
-                "id": pa.array([f"row {i}" for i in range(rows)]),
-                "a": pa.array([None if i in holes else i / 4 for i in range(rows)], pa.float32()),
-                "b": pa.array([1.0] * rows, pa.float32()),
-            }
-        )
-        pq.write_table(table, lake.shards / f"{name}.parquet")
+        write_shard(lake.shards / f"{name}.parquet", rows, bad)
     return lake
+
+
+def write_shard(path: Path, rows: int, bad: Iterable[int] = ()) -> None:
+    """Writes one of so many rows, of which some are bad."""
+    holes = set(bad)
+    table = pa.table(
+        {
+            "id": pa.array([f"row {i}" for i in range(rows)]),
+            "a": pa.array([None if i in holes else i / 4 for i in range(rows)], pa.float32()),
+            "b": pa.array([1.0] * rows, pa.float32()),
+        }
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, path)
 
 
 def begin(arguments: Iterable[str], **variables: str) -> subprocess.Popen[str]:

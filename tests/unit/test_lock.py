@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 HOLDER = """
 import sys
 from pipeline.storage import LocalStorage
-with LocalStorage(sys.argv[1]).hold("run.lock", shared=sys.argv[2] == "shared"):
+with LocalStorage(sys.argv[1]).hold(sys.argv[3], shared=sys.argv[2] == "shared"):
     print("held", flush=True)
     sys.stdin.readline()
 """
@@ -32,10 +32,12 @@ def output(tmp_path: Path) -> LocalStorage:
 
 
 @contextmanager
-def another_process(output: LocalStorage, kind: str = "alone") -> Iterator[subprocess.Popen[str]]:
+def another_process(
+    output: LocalStorage, kind: str = "alone", name: str = "run.lock"
+) -> Iterator[subprocess.Popen[str]]:
     """A process that holds the lock until its block is left."""
     holder = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, output.url, kind],
+        [sys.executable, "-c", HOLDER, output.url, kind, name],
         cwd=ROOT,
         text=True,
         stdin=subprocess.PIPE,
@@ -67,6 +69,20 @@ def test_who_shares_is_refused_by_who_does_not_and_the_other_way_round(
         with pytest.raises(BusyError) as caught, output.hold("run.lock"):
             pass
         assert "a share" in (caught.value.received or "")
+
+
+def test_who_holds_a_share_is_named_but_not_who_was_killed_with_one(output: LocalStorage) -> None:
+    locks = Path(output.url) / LOCKS
+    with (
+        output.hold("run.lock", shared=True),
+        another_process(output, name="index-1.lock") as share,
+    ):
+        (locks / "index-0.lock").write_text('{"pid": 1, "host": "dead", "since": "long ago"}')
+        with pytest.raises(BusyError) as caught, output.hold("run.lock"):
+            pass
+        told = caught.value.received or ""
+        assert f"a run that has a share of it, process {share.pid} on " in told
+        assert "dead" not in told
 
 
 def test_those_who_share_hold_it_together(output: LocalStorage) -> None:

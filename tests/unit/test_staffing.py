@@ -10,6 +10,7 @@ import pytest
 
 from pipeline import staffing, survey
 from pipeline.capacity import Capacity, Machine
+from pipeline.errors import BusyError
 from pipeline.job import Job
 from pipeline.report import latest
 from pipeline.run import score
@@ -138,6 +139,27 @@ def test_a_run_that_ends_before_it_scores_tells_the_threads_that_the_next_one_is
     kept = latest(made.storage)
     assert kept is not None
     assert (kept["workers"], kept["threads"]) == (workers, 3)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_where_another_run_is_at_work_nothing_is_begun(
+    workers: int, pools: Pools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    imports: list[bool] = []
+    monkeypatch.setattr(staffing, "begin_import", lambda: imports.append(True))
+    monkeypatch.setattr(survey, "digest_model", lambda *_: outputs.IDENTITY.model_sha256)
+    made = outputs.begin(tmp_path, {"a.parquet": outputs.rows(3), "b.parquet": outputs.rows(3)})
+    (made.out / "_shardscore/run.json").unlink()
+    (tmp_path / "m.keras").write_bytes(b"a model")
+    job = Job(
+        model=str(tmp_path / "m.keras"),
+        input=(str(made.lake),),
+        output=str(made.out),
+        workers=workers,
+    )
+    with made.storage.hold("run.lock"), pytest.raises(BusyError):
+        score(job)
+    assert (pools.begun, imports) == ([], [])
 
 
 def test_what_was_decided_early_stays(pools: Pools, job: Callable[..., Job]) -> None:
