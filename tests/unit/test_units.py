@@ -3,6 +3,7 @@ what systemd and cron themselves say of what is shipped, where they are installe
 
 from __future__ import annotations
 
+import re
 import shlex
 import shutil
 import subprocess
@@ -179,3 +180,14 @@ def checked(crontab: Path) -> int:
     return subprocess.run(
         ["crontab", "-n", str(crontab)], capture_output=True, check=False
     ).returncode
+
+
+def test_the_guide_for_operators_names_each_file_and_each_exit_code() -> None:
+    guide = (ROOT / "jobs/README.md").read_text()
+    linked = re.findall(r"\]\(cron/([\w.]+)\)", guide)
+    assert sorted(linked) == sorted(path.name for path in CRON.iterdir())
+    rows = [line.split("|") for line in guide.splitlines() if re.match(r"\| \d", line)]
+    told = {int(code): row[3].strip() for row in rows for code in re.findall(r"\d+", row[1])}
+    assert set(told) == set(ExitCode) - {ExitCode.INTERRUPTED}
+    for code in set(told) - {ExitCode.OK}:
+        assert told[code].startswith("starts it again" if code in RETRIED else "failed")
