@@ -2,7 +2,8 @@
 
 The order of a run:
 
-    1. survey      digest the model, read run.json, list the input, see what is published
+    1. survey      digest the model, read run.json, list the input, see what is published;
+                   under a plan id, freeze the listing, or take the one that is frozen
     2. stop here, without TensorFlow, if nothing is left
     3. prepare     load the model, bind its inputs, probe the methods: here, or in workers
     4. begin       create run.json and the frozen plan
@@ -18,7 +19,7 @@ from __future__ import annotations
 from contextlib import ExitStack, nullcontext, suppress
 from typing import TYPE_CHECKING
 
-from pipeline import checkpoints, manifest
+from pipeline import checkpoints, frozen, manifest
 from pipeline.errors import BusyError, ShardscoreError, StorageError
 from pipeline.ledger import freeze_plan
 from pipeline.plan import listing, plan_id
@@ -60,11 +61,21 @@ def score(
     """
     observer, stop = observer or Silent(), stop or Stop()
     with ExitStack() as claims, Staff(job) as staff:
-        surveyed = survey(job, staff.expect)
+        surveyed = _surveyed(job, staff)
         if surveyed.idle:
             return _idle(surveyed, observer, claims)
         _claim(surveyed, claims)
         return _run(surveyed, staff, observer, stop, fail_fast=fail_fast)
+
+
+def _surveyed(job: Job, staff: Staff) -> Survey:
+    """The survey; under a plan id, of the listing that all runs with that id share."""
+    surveyed = survey(job, staff.expect)
+    if job.plan_id is None or surveyed.frozen:
+        return surveyed
+    if frozen.freeze(surveyed.output, job.plan_id, surveyed.found):
+        return surveyed
+    return survey(job, staff.expect)
 
 
 def _claim(surveyed: Survey, claims: ExitStack) -> None:
