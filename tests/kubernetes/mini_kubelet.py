@@ -108,6 +108,7 @@ class MiniKubelet:
         folder: Where volumes and logs are made.
         command: What the image runs: the manifest's arguments go behind it.
         claims: Persistent volume claim → its folder.
+        secrets: Secret → its variables.
         uid: The Job's uid, as the API server would give it.
         variables: What a user would add to the container's variables; for a pod, of its index and
             attempt.
@@ -122,6 +123,7 @@ class MiniKubelet:
         command: Sequence[str],
         claims: Mapping[str, Path],
         *,
+        secrets: Mapping[str, Mapping[str, str]] | None = None,
         uid: str = "0b7c1c0e-3c1d-4b52-9d5f-1f2e3d4c5b6a",
         variables: Callable[[int, int], Mapping[str, str]] = lambda _index, _attempt: {},
         watch: Callable[[MiniKubelet], None] = lambda _kubelet: None,
@@ -136,7 +138,7 @@ class MiniKubelet:
         self.suspended = bool(self.spec.get("suspend", False))
         self._documents, self._folder, self._command = documents, folder, list(command)
         self._claims, self._uid, self._variables, self._watch = claims, uid, variables, watch
-        self._grace = grace
+        self._grace, self._secrets = grace, secrets or {}
         self._counted: dict[int, int] = {}
         self._reason = ""
         self._refuse_what_a_cluster_would()
@@ -297,6 +299,8 @@ class MiniKubelet:
         }
         found = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
         found |= {"PYTHONPATH": str(ROOT), "JOB_COMPLETION_INDEX": str(index)}
+        for source in container.get("envFrom", ()):
+            found |= self._secrets[source["secretRef"]["name"]]
         for variable in container["env"]:
             if "value" in variable:
                 found[variable["name"]] = _placed(variable["value"], mounts)

@@ -105,7 +105,8 @@ def faults_of(document: Document, version: str) -> str:
     from kubernetes_validate import ValidationError
 
     try:
-        kubernetes_validate.validate(document, version, strict=True)
+        held_against = kubernetes_validate.validate(document, version, strict=True)
+        assert held_against == version, "without a schema of that version an older one is taken"
     except ValidationError as error:
         return f"{document['kind']}: {error.message} at {'.'.join(map(str, error.path))}"
     return ""

@@ -4,6 +4,7 @@ bytes of one local run, or in the verdict that the manifest promises."""
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import sys
@@ -20,7 +21,7 @@ from pipeline.discover import discover
 from pipeline.layout import FROZEN
 from pipeline.plan import share
 from pipeline.proof import document
-from pipeline.storage import LocalStorage
+from pipeline.storage import LocalStorage, storage_at
 from pipeline.verify import verify
 from tests.faults.lake import (
     GROUP_ROWS,
@@ -35,7 +36,8 @@ from tests.faults.lake import (
     scored_rows,
 )
 from tests.kubernetes.mini_kubelet import MiniKubelet, Pod, Verdict
-from tests.kubernetes.rendering import FOLDER, Document, job_of, patched, shipped
+from tests.kubernetes.rendering import FOLDER, Document, job_of, of_kind, patched, shipped
+from tests.services import SeaweedServer
 
 pytestmark = pytest.mark.long
 
@@ -262,6 +264,38 @@ def test_a_folder_that_grows_while_the_job_runs_changes_nothing_for_it(
     assert run().condition == "Complete"
     assert len(list(volume.output.glob("a-new-*"))) == 5, "the next Job scores what is new"
     assert_proven(LocalStorage(volume.output))
+
+
+def test_a_job_on_an_object_store_ends_in_the_same_bytes_with_pods_evicted_and_doubled(
+    run: Run, volume: Volume, s3: str, s3_server: SeaweedServer
+) -> None:
+    store = storage_at(s3)
+    for path in (volume.folder / "model.keras", *volume.input.iterdir()):
+        store.create(str(path.relative_to(volume.folder)), path.read_bytes())
+    documents = shipped("s3")
+    (config,) = of_kind(documents, "ConfigMap")
+    config["data"]["job.toml"], places = re.subn(
+        r"s3://(models|lake|scored)", s3, config["data"]["job.toml"]
+    )
+    assert places == 3
+
+    def disturb(kubelet: MiniKubelet) -> None:
+        for pod in list(kubelet.active):
+            kubelet.evict(pod)
+        # In an object store nothing keeps it apart from the next pod of its index.
+        kubelet.duplicate(volume.index_of(BIG))
+
+    verdict = run(
+        documents,
+        variables=SLOW,
+        secrets={"shardscore-s3": s3_server.environment},
+        watch=once(in_the_middle(volume), disturb),
+    )
+    assert (verdict.condition, verdict.counted) == ("Complete", 0)
+    output = storage_at(f"{s3}/output")
+    found = {n: d for n, d in contents(output).items() if not n.startswith(f"{FROZEN}/")}
+    assert found == volume.reference
+    assert_proven(output)
 
 
 # Pods that end before their work is done
