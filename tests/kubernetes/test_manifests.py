@@ -65,6 +65,7 @@ def _paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     ]
 
 
+@pytest.mark.slow
 def test_each_field_that_is_misspelt_is_found() -> None:
     seen: set[tuple[str, ...]] = set()
     for overlay in OVERLAYS:
