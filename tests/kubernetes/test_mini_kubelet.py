@@ -361,14 +361,21 @@ def test_a_pod_that_does_not_stop_in_time_is_killed_and_harms_nothing(
 
 
 def test_a_second_pod_of_an_index_gives_way_to_the_first(run: Run, volume: Volume) -> None:
-    watch = once(in_the_middle(volume), lambda k: void(k.duplicate(volume.index_of(BIG))))
+    pods: list[Pod] = []
+
+    def watch(kubelet: MiniKubelet) -> None:
+        if not pods and in_the_middle(volume)(kubelet):
+            first = pod_with(kubelet, volume)
+            first.signal(signal.SIGSTOP)  # so that it is there for as long as the second one
+            pods.extend((first, kubelet.duplicate(first.index)))
+        elif pods and pods[1] in kubelet.ended:
+            pods[0].signal(signal.SIGCONT)
+
     verdict = run(variables=SLOW, watch=watch)
     assert verdict.condition == "Complete"
+    assert [pod.code for pod in pods] == [0, 75]
     assert verdict.codes == [75]
     volume.assert_finished()
-
-
-def void(_value: object) -> None: ...
 
 
 @pytest.mark.parametrize(("raised", "code"), [("storage", 74), ("bug", 70)])
