@@ -10,11 +10,11 @@ BENCH  ?=
 PYTEST := $(BIN)/python -m pytest --numprocesses=logical --maxprocesses=4 --dist=worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help setup score score-digits test test-quick test-long test-faults bench bench-setup bench-checkpoints check lock sample-data clean
+.PHONY: help setup score score-digits test test-quick test-long test-faults k8s-test bench bench-setup bench-checkpoints check lock sample-data clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "; print "make TARGET, where TARGET is one of\n"} \
-	      /^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	      /^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## Make .venv/ from the lock (the other targets do this when it is needed)
 
@@ -47,6 +47,9 @@ test-long: $(READY) ## Run the long tests: compare, memory, the benchmark, the R
 
 test-faults: $(READY) ## Sweep over faults: kills, full disks, system calls (needs root and strace)
 	$(PYTEST) -m faults -rA
+
+k8s-test: $(READY) ## Hold the Kubernetes manifests against its schemas, and run their Job for real
+	$(PYTEST) tests/kubernetes
 
 bench-setup: $(READY) ## Make the environments of those that `make bench` compares with
 	$(BIN)/python -m tests.bench.environments

@@ -72,6 +72,7 @@ def score(
     rescore_changed: opt.RescoreChanged = None,
     shard_index: opt.ShardIndex = None,
     shard_count: opt.ShardCount = None,
+    plan_id: opt.PlanId = None,
     workers: opt.Workers = None,
     threads: opt.Threads = None,
     fail_fast: opt.FailFast = False,
@@ -146,6 +147,7 @@ def plan(
     rescore_changed: opt.RescoreChanged = None,
     shard_index: opt.ShardIndex = None,
     shard_count: opt.ShardCount = None,
+    plan_id: opt.PlanId = None,
     workers: opt.Workers = None,
     threads: opt.Threads = None,
     with_model: Annotated[

@@ -250,6 +250,17 @@ ShardCount = Annotated[
         help="How many shares there are, alike in rows.",
     ),
 ]
+PlanId = Annotated[
+    str | None,
+    typer.Option(
+        "--plan-id",
+        envvar="SHARDSCORE_PLAN_ID",
+        show_envvar=False,
+        metavar="ID",
+        help="Share one listing of the input: the first run with this id freezes what it finds, "
+        "all others with the same id take that. In a Kubernetes Job, its uid.",
+    ),
+]
 Workers = Annotated[
     str | None,
     typer.Option(

@@ -25,6 +25,7 @@ _TAKES = {
     "workers": "a whole number from 1 to 1,024, or auto",
     "threads": "a whole number from 1 to 1,024, or auto",
     "max_bad_rows": "a whole number, or a percentage like 1%",
+    "plan_id": "1 to 63 lower-case letters, digits, dots and hyphens, no dot or hyphen at an end",
     "model_sha256": "64 hexadecimal digits in lower case",
     "preprocess": "module:function, or path/to/file.py:function",
     "postprocess": "module:function, or path/to/file.py:function",

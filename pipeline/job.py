@@ -44,6 +44,9 @@ BadRowLimit = (
     Annotated[int, Field(ge=0, strict=True)] | Annotated[str, Field(pattern=r"^\d+(\.\d+)?%$")]
 )
 
+PlanId = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$")]
+"""Part of a file's name, so no more than what Kubernetes' names and uids are made of."""
+
 InputTable = Annotated[InputOptions, BeforeValidator(as_options)]
 
 
@@ -79,6 +82,7 @@ class Job(BaseModel):
         checkpoint_every: Seconds between two checkpoints of a big shard; 0: at each batch.
         shard_index: Which share of the shards to score, from 0; None: all of them.
         shard_count: How many shares there are.
+        plan_id: What the listing of the input is frozen as, by the first run that names it so.
         workers: Processes that score, a shard at a time each; `auto`: what the machine and the
             work are good for (`pipeline.capacity`).
         threads: Threads in each pool of a process; `auto`: the cores, divided by the workers.
@@ -112,6 +116,7 @@ class Job(BaseModel):
     checkpoint_every: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 30.0
     shard_index: Annotated[int, Field(ge=0, strict=True)] | None = None
     shard_count: Annotated[int, Field(ge=1, strict=True)] | None = None
+    plan_id: PlanId | None = None
     workers: Annotated[int, Field(ge=1, le=1024, strict=True)] | Literal["auto"] = "auto"
     threads: Annotated[int, Field(ge=1, le=1024, strict=True)] | Literal["auto"] = "auto"
 

@@ -28,6 +28,7 @@ HOUSE = "_shardscore/"
 
 RUN = "_shardscore/run.json"
 PLANS = "_shardscore/plans"
+FROZEN = "_shardscore/frozen"
 
 
 def read_record(output: Storage) -> RunRecord | None:
@@ -88,3 +89,8 @@ def published(output: Storage) -> dict[str, ObjectInfo]:
 def plan_name(plan_id: str) -> str:
     """The name of a plan's file."""
     return f"{PLANS}/{plan_id}.json"
+
+
+def frozen_name(plan_id: str) -> str:
+    """The name of the file that says which plan an id of the user's stands for."""
+    return f"{FROZEN}/{plan_id}.json"

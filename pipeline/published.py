@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 FOOTER_THREADS = 8
 
 _PIECE = re.compile(r"(.+)/\d{12}-\d{12}\.[0-9a-f]{32}(?:\.bad)?\.parquet", re.DOTALL)
-_OTHER = re.compile(r"run\.json|reports/.+|lock.*", re.DOTALL)
+_OTHER = re.compile(r"run\.json|reports/.+|frozen/[^/]+\.json|lock.*", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)

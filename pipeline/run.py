@@ -2,8 +2,9 @@
 
 The order of a run:
 
-    1. survey      digest the model, read run.json, list the input, see what is published; as soon
-                   as there is work: claim the output, and begin what takes long to come up
+    1. survey      digest the model, read run.json, list the input, see what is published; under a
+                   plan id, freeze the listing, or take the one that is frozen; as soon as there is
+                   work: claim the output, and begin what takes long to come up
     2. stop here, without TensorFlow, if nothing is left
     3. prepare     load the model, bind its inputs, probe the methods: here, or in workers
     4. begin       create run.json and the frozen plan
@@ -19,7 +20,7 @@ from __future__ import annotations
 from contextlib import ExitStack, nullcontext, suppress
 from typing import TYPE_CHECKING, Self
 
-from pipeline import checkpoints, manifest
+from pipeline import checkpoints, frozen, manifest
 from pipeline.errors import BusyError, ShardscoreError, StorageError
 from pipeline.ledger import freeze_plan
 from pipeline.plan import listing, plan_id
@@ -62,13 +63,23 @@ def score(
     """
     observer, stop = observer or Silent(), stop or Stop()
     with Claim(job.shard_index) as claim, Staff(job) as staff:
-        # A share may turn out to have no work: it claims when all is known.
-        early = claim.make if job.shard_index is None else None
-        surveyed = survey(job, staff.expect, claim=early)
+        surveyed = _surveyed(job, staff, claim)
         if surveyed.idle:
             return _idle(surveyed, observer, claim)
         claim.make(surveyed.output)
         return _run(surveyed, staff, observer, stop, fail_fast=fail_fast)
+
+
+def _surveyed(job: Job, staff: Staff, claim: Claim) -> Survey:
+    """The survey; under a plan id, of the listing that all runs with that id share."""
+    # A share may turn out to have no work: it claims when all is known.
+    early = claim.make if job.shard_index is None else None
+    surveyed = survey(job, staff.expect, claim=early)
+    if job.plan_id is None or surveyed.frozen:
+        return surveyed
+    if frozen.freeze(surveyed.output, job.plan_id, surveyed.found):
+        return surveyed
+    return survey(job, staff.expect, claim=early)
 
 
 class Claim:

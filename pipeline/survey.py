@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pipeline import layout, ledger, spans
+from pipeline import frozen, layout, ledger, spans
 from pipeline.discover import Discovery, described, is_readable, listed
 from pipeline.errors import shortened
 from pipeline.job import disagreements
@@ -54,6 +54,7 @@ class Survey:
         replaced: Name → the published file that is to be replaced, since its shard has changed.
         checkpoints: Name → the checkpoints of a pending shard.
         other_files: How many files the output shows that are of no shard of the input.
+        frozen: Whether the input is what the job's plan id stands for.
     """
 
     job: Job
@@ -68,6 +69,7 @@ class Survey:
     replaced: dict[str, ObjectInfo]
     checkpoints: dict[str, list[Span]]
     other_files: int
+    frozen: bool = False
 
     @property
     def rewritten_note(self) -> str | None:
@@ -136,25 +138,31 @@ def survey(
         layout.refuse_mismatch(output, disagreements(job, model_sha256, code_sha256, record))
     files = listed(job.input, job.output, follow_links=job.follow_links)
     there = layout.published(output)
+    others = len(there.keys() - {file.name for file in files})
+    plan = frozen.thaw(output, job.plan_id) if job.plan_id is not None else None
+    if plan is not None:
+        names = plan.names
+        files = [file for file in files if file.name in names]
     unpublished = [file for file in files if file.name not in there]
     if any(is_readable(file, job.output) for file in unpublished[:_TRIED]):
         share_of = job.shard_count or 1
         size = sum(file.size for file in unpublished)
         work(-(-len(unpublished) // share_of), size // share_of)
     del unpublished
-    others = len(there.keys() - {file.name for file in files})
     if record is not None:
         fingerprint = record.identity.fingerprint
     else:
         fingerprint = _fingerprint(output, files, there, (model_sha256, code_sha256))
 
     # Which shards a share has depends on all footers, and to score again takes schemas.
-    if record is None or job.rescore_changed or job.shard_count is not None:
+    if plan is not None:
+        found, ours = frozen.held_against(plan, files, job, there, output)
+    elif record is None or job.rescore_changed or job.shard_count is not None:
         found = described(files, job.output)
+        ours = _ours(found, job)
     else:
-        found = described(files, job.output, _known(output, there, fingerprint))
+        found = ours = described(files, job.output, _known(output, there, fingerprint))
     del files
-    ours = _ours(found, job)
 
     def written_again(shard: Shard) -> bool:
         return shard.mtime_ns > there[shard.name].mtime_ns
@@ -187,6 +195,7 @@ def survey(
             name: found for name, found in spans.listing(output).items() if name in pending
         },
         other_files=others,
+        frozen=plan is not None,
     )
 
 

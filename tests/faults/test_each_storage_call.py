@@ -11,6 +11,7 @@ import pytest
 
 from pipeline import survey
 from pipeline.errors import StorageError
+from pipeline.layout import frozen_name
 from pipeline.run import score
 from pipeline.spans import in_progress
 from pipeline.stop import Stop
@@ -60,9 +61,14 @@ class Sweep:
     """Runs a job with a fault at each call in turn, and resumes it after each."""
 
     def __init__(
-        self, lake: Lake, fresh: Callable[[int], Storage], monkeypatch: pytest.MonkeyPatch
+        self,
+        lake: Lake,
+        fresh: Callable[[int], Storage],
+        monkeypatch: pytest.MonkeyPatch,
+        **job: Any,
     ) -> None:
         self._lake = lake
+        self._job = job
         self._fresh = fresh
         self._patch = monkeypatch
         self.survived: Counter[str] = Counter()
@@ -97,7 +103,7 @@ class Sweep:
             install_locks(fault, patch.setattr)
             patch.setattr(survey, "storage_at", lambda _address: FaultyStorage(storage, fault))
             try:
-                report = score_here(self._lake.job(storage.url))
+                report = score_here(self._lake.job(storage.url, **self._job))
                 error: BaseException | None = report.error
                 state = report.state
             except (StorageError, DeathError) as raised:
@@ -119,7 +125,7 @@ class Sweep:
     def _run_on(self, storage: Storage) -> None:
         with self._patch.context() as patch:
             patch.setattr(survey, "storage_at", lambda _address: storage)
-            report = score_here(self._lake.job(storage.url))
+            report = score_here(self._lake.job(storage.url, **self._job))
         assert report.state == "finished", report.error
 
 
@@ -128,6 +134,18 @@ def test_a_fault_at_any_call_on_a_disk_costs_one_resume(
     mode: Mode, lake: Lake, quick_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sweep = Sweep(lake, lambda n: LocalStorage(quick_disk / str(n)), monkeypatch)
+    faults = sweep(mode)
+    print(f"{faults} faults survived: {dict(sweep.survived)}; no harm: {dict(sweep.unharmed)}")
+    assert faults >= 60
+
+
+@pytest.mark.parametrize("mode", ["refuses", "loses", "dies_before", "dies_after"])
+def test_a_fault_at_any_call_of_a_run_that_freezes_its_plan_costs_one_resume(
+    mode: Mode, lake: Lake, quick_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    share = {"plan_id": "a-job", "shard_index": 0, "shard_count": 1}
+    sweep = Sweep(lake, lambda n: LocalStorage(quick_disk / str(n)), monkeypatch, **share)
+    assert frozen_name("a-job") in sweep.reference
     faults = sweep(mode)
     print(f"{faults} faults survived: {dict(sweep.survived)}; no harm: {dict(sweep.unharmed)}")
     assert faults >= 60

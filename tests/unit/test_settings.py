@@ -58,6 +58,7 @@ def test_each_value_of_the_file_reaches_the_job(from_toml: FromToml) -> None:
         + 'imports = ["my.layers"]\nkeep = "none"\nbatch_size = "auto"\nsmall_shard_rows = 0\n'
         + "follow_links = true\n"
         + "rescore_changed = true\ncheckpoint_every = 1.5\nshard_index = 0\nshard_count = 2\n"
+        + 'plan_id = "a-1"\n'
         + 'workers = 2\nthreads = "auto"\n'
         + 'time_unit = "ms"\nallow_lossy = ["a*"]\n'
         + 'preprocess = "h:before"\npostprocess = "h:after"\n'
@@ -94,6 +95,7 @@ def test_each_value_of_the_file_reaches_the_job(from_toml: FromToml) -> None:
         "checkpoint_every": 1.5,
         "shard_index": 0,
         "shard_count": 2,
+        "plan_id": "a-1",
         "workers": 2,
         "threads": "auto",
     }

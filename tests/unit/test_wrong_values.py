@@ -52,6 +52,7 @@ GIVEN: dict[str, dict[str, Any]] = {
     "given_time_unit": {"time_unit": "hours"},
     "given_module_without_a_name": {"imports": [""]},
     "given_share_of_nothing": {"shard_index": 3},
+    "given_plan_id_of_a_path": {"plan_id": "../plans/a"},
 }
 
 
