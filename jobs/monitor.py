@@ -46,7 +46,13 @@ class MetricsFile:
         self._path = path
         self.shown = printable(str(path))
 
-    def tell(self, figures: Figures, labels: Labels, *, last: bool) -> str | None:  # noqa: ARG002
+    def tell(
+        self,
+        figures: Figures,
+        labels: Labels,
+        *,
+        last: bool,  # noqa: ARG002 - a file is written at once, also at the end
+    ) -> str | None:
         """Writes the figures, and keeps what the file says besides of the same job and share."""
         try:
             before = self._before()
