@@ -32,6 +32,7 @@ from pipeline.schemas import Schemas
 from pipeline.soundness import check_rows
 from pipeline.spans import Span
 from pipeline.storage import storage_at
+from pipeline.storage.at_hand import is_at_hand
 from pipeline.storage.disk_errors import translated
 from pipeline.storage.locate import has_scheme
 from pipeline.threads import in_chunks, in_threads
@@ -151,7 +152,7 @@ def described(
     results = (
         in_threads(reader.described, asked, _REMOTE_FOOTER_THREADS)
         if remote
-        else in_chunks(reader.described, asked, _FOOTER_THREADS, _CHUNK)
+        else in_chunks(reader.described, asked, _FOOTER_THREADS, _CHUNK, at_once=_is_at_hand)
     )
     shards: list[Shard] = []
     failed: list[FailedShard] = []
@@ -163,6 +164,10 @@ def described(
 def is_readable(file: Found, output: str) -> bool:
     """Whether a file is a sound shard, by its footer."""
     return isinstance(_Reader(output).described((file, _unknown)), Shard)
+
+
+def _is_at_hand(asked: tuple[Found, Known]) -> bool:
+    return is_at_hand(asked[0].path)
 
 
 Known = Callable[[], "Mapping[str, Any] | None"]

@@ -15,6 +15,7 @@ from pipeline.errors import AlreadyExistsError, DataError
 from pipeline.footer import Provenance, read_footer
 from pipeline.layout import plan_name
 from pipeline.plan import listing, plan_id
+from pipeline.storage.at_hand import is_at_hand_in
 from pipeline.threads import in_chunks
 
 if TYPE_CHECKING:
@@ -30,7 +31,13 @@ _CHUNK = 8
 def notes(output: Storage, names: Iterable[str]) -> dict[str, Provenance | None]:
     """The note in each published file's footer, None where there is none."""
     ordered = list(names)
-    read = in_chunks(partial(note, output), ordered, _FOOTER_THREADS, _CHUNK)
+    read = in_chunks(
+        partial(note, output),
+        ordered,
+        _FOOTER_THREADS,
+        _CHUNK,
+        at_once=partial(is_at_hand_in, output),
+    )
     return dict(zip(ordered, read, strict=True))
 
 

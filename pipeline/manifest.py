@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pipeline import findings
@@ -30,6 +31,7 @@ from pipeline.published import (
 )
 from pipeline.quarantine import dead_letter_name
 from pipeline.records import RowCounts
+from pipeline.storage.at_hand import is_at_hand_in
 from pipeline.threads import in_threads
 
 if TYPE_CHECKING:
@@ -147,7 +149,8 @@ def pairs(output: Storage, inventory: Inventory) -> Iterator[tuple[FileFacts, Fi
             None if letters is None else facts_of(output, letters),
         )
 
-    return in_threads(read, sorted(inventory.files), FOOTER_THREADS)
+    at_hand = partial(is_at_hand_in, output)
+    return in_threads(read, sorted(inventory.files), FOOTER_THREADS, at_once=at_hand)
 
 
 class Manifest:

@@ -27,6 +27,7 @@ from pipeline.proof import Proof
 from pipeline.published import FOOTER_THREADS, take_inventory
 from pipeline.quarantine import dead_letter_name
 from pipeline.spans import in_progress
+from pipeline.storage.at_hand import is_at_hand_in
 from pipeline.threads import in_threads
 
 if TYPE_CHECKING:
@@ -164,7 +165,11 @@ def _files(proof: Proof, case: Case) -> set[str]:
     def one(name: str) -> Examined:
         return examine(case, name)
 
-    for result in in_threads(one, sorted(proof.inventory.files), threads):
+    def at_once(name: str) -> bool:
+        return case.quick and is_at_hand_in(case.output, name)
+
+    names = sorted(proof.inventory.files)
+    for result in in_threads(one, names, threads, at_once=at_once):
         file, note = result.file, result.file.note
         proof.wrong += result.wrong
         if result.wrong:
