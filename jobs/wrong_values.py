@@ -118,9 +118,12 @@ def _place(loc: Sequence[str | int], values: Any) -> Place:
     """The part of pydantic's path that leads through the values; the rest names its own types."""
     place: list[str | int] = []
     for step in loc:
-        through = isinstance(values, dict) and step in values
-        if through or (isinstance(values, (list, tuple)) and isinstance(step, int)):
-            values = values[step]  # type: ignore[index,call-overload,unused-ignore]
+        if isinstance(values, dict):
+            through = step in values
+        else:
+            through = isinstance(values, (list, tuple)) and isinstance(step, int)
+        if through:
+            values = values[step]
             place.append(step)
     return tuple(place)
 

@@ -157,7 +157,10 @@ def described(
     shards: list[Shard] = []
     failed: list[FailedShard] = []
     for result in results:
-        (failed if isinstance(result, FailedShard) else shards).append(result)  # type: ignore[arg-type]
+        if isinstance(result, FailedShard):
+            failed.append(result)
+        else:
+            shards.append(result)
     return Discovery(tuple(shards), tuple(failed))
 
 
