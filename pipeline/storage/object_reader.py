@@ -2,7 +2,7 @@
 
 What `open_input` gives for object stores. A shard is never fetched whole: the last bytes come with
 the request that opens it, since that is where a Parquet footer lies; what else is read is fetched
-as it is read, or a little ahead.
+as it was planned, or else as it is read, or a little ahead.
 """
 
 from __future__ import annotations
@@ -19,9 +19,13 @@ from pipeline.errors import (
     VersionChangedError,
 )
 from pipeline.storage.object_errors import range_not_there, translated
+from pipeline.storage.planned import PlannedReads
 from pipeline.storage.read_ahead import ReadAhead
+from pipeline.storage.remote_file import PlannedReader
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from obstore import GetOptions
 
     from pipeline.storage.buckets import Client
@@ -29,7 +33,7 @@ if TYPE_CHECKING:
 TAIL = 64 * 1024
 
 
-class ObjectReader(io.RawIOBase):
+class ObjectReader(PlannedReader):
     """A file over an object.
 
     Args:
@@ -62,6 +66,7 @@ class ObjectReader(io.RawIOBase):
         self._etag = meta["e_tag"]
         self._tail = tail
         self._ahead = ReadAhead(self._fetched, self._size - len(tail))
+        self._planned = PlannedReads(self._fetched, self._ahead.read)
 
     def readable(self) -> bool:
         return True
@@ -84,15 +89,24 @@ class ObjectReader(io.RawIOBase):
         self._position += len(data)
         return data
 
+    def expect(self, chunks: Sequence[tuple[int, int]]) -> None:
+        tail_start = self._size - len(self._tail)
+        self._planned.expect([(a, min(b, tail_start)) for a, b in chunks if a < tail_start])
+
+    @property
+    def hungry(self) -> bool:
+        return self._planned.hungry
+
     def close(self) -> None:
         if not self.closed:
+            self._planned.close()
             self._ahead.close()
         super().close()
 
     def _bytes_at(self, start: int, length: int) -> bytes:
         tail_start = self._size - len(self._tail)
         before = max(0, min(length, tail_start - start))
-        head = self._ahead.read(start, before) if before else b""
+        head = self._planned.read(start, before) if before else b""
         if before == length:
             return head
         return head + self._tail[max(0, start - tail_start) :][: length - before]
