@@ -110,7 +110,7 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
         (1_000_000, 1_000_000, 2, 4),
         (400_000, 40_000, 32, 10),  # row groups of 5 MB
         (400_000, 4_000, 32, 8),  # and of 500 KB, several in a request
-        (400_000, 4_000, 1, 100),  # of which little is wanted
+        (400_000, 4_000, 1, 101),  # of which little is wanted
     ],
 )
 def test_a_shard_is_read_by_few_requests_and_no_byte_of_it_twice(
@@ -121,7 +121,7 @@ def test_a_shard_is_read_by_few_requests_and_no_byte_of_it_twice(
     assert sum(batch.rows for batch in batches(shard, columns, 16_384)) == rows
     assert len(requests) <= most
     wanted = shard.size * columns // 32
-    assert sum(end - start for start, end in requests) < 1.02 * wanted + 100_000
+    assert sum(end - start for start, end in requests) < 1.02 * wanted + 300_000
     requests.sort()
     assert all(end <= start for (_, end), (start, _) in itertools.pairwise(requests))
 
