@@ -27,6 +27,7 @@ from pipeline.footer import corrupt, footer_bytes, parquet_errors, thrift_limits
 from pipeline.records import Batch
 from pipeline.soundness import RowGroupChecks
 from pipeline.storage import ObjectInfo, storage_at
+from pipeline.storage.remote_file import RemoteFile
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
@@ -40,9 +41,8 @@ _PIECE_BYTES = 1 << 20
 _READ_WHOLE = 1 << 20
 """Bytes up to which a file on a disk is read in one go: it has a page header every few hundred."""
 
-_REMOTE_BUFFERS = 8 << 20
-"""Bytes that the columns of a remote shard share: each time a column's buffer is filled costs a
-request, so a buffer is as long as this allows."""
+_REMOTE_BUFFER = 1 << 17
+"""What is read of a remote shard is fetched by requests of other lengths, and waits in memory."""
 
 
 def read_batches(
@@ -106,7 +106,7 @@ def _record_batches(
         with pq.ParquetFile(
             source,
             pre_buffer=False,
-            buffer_size=_READ_BUFFER if on_disk else _remote_buffer(len(columns)),
+            buffer_size=_READ_BUFFER if on_disk else _REMOTE_BUFFER,
             page_checksum_verification=True,
             **thrift_limits(footer),
         ) as parquet:
@@ -121,6 +121,8 @@ def _record_batches(
                 walk_from=groups[0] if on_disk else None,
                 path=shard.path,
                 whole=whole,
+                plan=file if isinstance(file, RemoteFile) else None,
+                plan_from=groups[0],
             )
             read = start - skip
             layout = _layout(shard.schema, tuple(columns))
@@ -144,10 +146,6 @@ def _record_batches(
             refuse_swapped(storage, shard)
             if waiting:
                 yield _taken(parts, waiting)
-
-
-def _remote_buffer(columns: int) -> int:
-    return max(_READ_BUFFER, min(4 << 20, _REMOTE_BUFFERS // max(columns, 1)))
 
 
 def _from_row(metadata: pq.FileMetaData, row: int, schema: pa.Schema) -> tuple[list[int], int]:

@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 
     import pyarrow.parquet as pq
 
+    from pipeline.storage.remote_file import RemoteFile
+
 _ARROW_SCHEMA = b"ARROW:schema"
 _FIRST_OFFSET = 4
 """Where the magic number at the start of a file ends."""
@@ -159,6 +161,9 @@ class RowGroupChecks:
             for each; None for none.
         path: The file's address, for errors.
         whole: The bytes of the file, where they are in memory.
+        plan: Is told where the columns' chunks lie, from the row group `plan_from` on, and may
+            want to know more than what is read next.
+        plan_from: The first row group that is read.
     """
 
     def __init__(
@@ -171,6 +176,8 @@ class RowGroupChecks:
         walk_from: int | None,
         path: str,
         whole: bytes | None = None,
+        plan: RemoteFile | None = None,
+        plan_from: int = 0,
     ) -> None:
         self._read: Read = file.read_at if whole is None else whole_reader(whole)
         self._path = path
@@ -180,6 +187,8 @@ class RowGroupChecks:
         self._count = metadata.num_row_groups
         self._metadata = metadata
         self._walk_from = metadata.num_row_groups if walk_from is None else walk_from
+        self._plan = plan
+        self._plan_from = plan_from
         self._slack = _HEADER_BYTES if _FORGETFUL.match(metadata.created_by or "") else 0
         self._groups = self._told()
         self._group = 0
@@ -193,13 +202,16 @@ class RowGroupChecks:
         Raises:
             CorruptShardError: They are not what the footer says, or it contradicts itself.
         """
-        while self._rows < rows and self._group < self._count:
+        while self._group < self._count and (self._rows < rows or self._hungry()):
             try:
                 self._check(*next(self._groups, (-1, ())))
             except (ThriftError, PageError) as error:
                 raise self._corrupt(str(error)) from error
             self._rows += self._metadata.row_group(self._group).num_rows
             self._group += 1
+
+    def _hungry(self) -> bool:
+        return self._plan is not None and self._plan.hungry
 
     def _told(self) -> Iterator[tuple[int, Iterable[ColumnChunk]]]:
         self._columns = columns_of(self._footer, self._metadata)
@@ -211,23 +223,33 @@ class RowGroupChecks:
         if told != rows:
             raise unreadable()
         columns = iter(self._columns.leaves)
+        plans = self._plan is not None and self._group >= self._plan_from
+        planned: list[tuple[int, int]] = []
         walks = self._group >= self._walk_from
         index = 0
         try:
             for index, chunk in enumerate(chunks):
                 column = next(columns)
-                self._check_chunk(chunk, column, rows, walk=walks and index in self._walked)
+                wanted = index in self._walked
+                place = self._check_chunk(chunk, column, rows, walk=walks and wanted)
+                if plans and wanted and place is not None:
+                    planned.append(place)
         except PageError as error:
             raise PageError(f"column {self._columns.leaves[index].path}: {error}") from error
+        if planned and self._plan is not None:
+            self._plan.expect(planned)
 
-    def _check_chunk(self, chunk: ColumnChunk, column: Column, rows: int, *, walk: bool) -> None:
+    def _check_chunk(
+        self, chunk: ColumnChunk, column: Column, rows: int, *, walk: bool
+    ) -> tuple[int, int] | None:
+        """Where the chunk begins and ends; None if it holds nothing."""
         kind, values = chunk.kind, chunk.values
         if not 0 <= kind < len(PHYSICAL_TYPES) or PHYSICAL_TYPES[kind] != column.physical_type:
             raise PageError(f"a chunk of type {kind}, where the schema says {column.physical_type}")
         if values < rows or (column.max_repetition == 0 and values != rows):
             raise PageError(f"{values} values in {rows} rows")
         if values == 0:
-            return
+            return None
         start, length = chunk.data_offset, chunk.compressed_bytes
         # Some writers say 0, or the first data page, where there is no dictionary.
         if 0 < chunk.dictionary_offset < start:
@@ -247,6 +269,7 @@ class RowGroupChecks:
                 max_repetition=column.max_repetition,
             )
             check_pages(self._read, facts)
+        return start, start + length
 
     def _claim(self, start: int, stop: int) -> None:
         """Notes the bytes of a chunk, which no other may have."""

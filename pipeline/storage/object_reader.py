@@ -2,7 +2,7 @@
 
 What `open_input` gives for object stores. A shard is never fetched whole: the last bytes come with
 the request that opens it, since that is where a Parquet footer lies; what else is read is fetched
-as it is read, or a little ahead.
+as it was planned, or else as it is read, or a little ahead.
 """
 
 from __future__ import annotations
@@ -19,17 +19,22 @@ from pipeline.errors import (
     VersionChangedError,
 )
 from pipeline.storage.object_errors import range_not_there, translated
+from pipeline.storage.planned import PlannedReads
 from pipeline.storage.read_ahead import ReadAhead
+from pipeline.storage.remote_file import PlannedReader
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from obstore import GetOptions
 
     from pipeline.storage.buckets import Client
 
 TAIL = 64 * 1024
+_FOOTER = 4 << 20
 
 
-class ObjectReader(io.RawIOBase):
+class ObjectReader(PlannedReader):
     """A file over an object.
 
     Args:
@@ -61,7 +66,9 @@ class ObjectReader(io.RawIOBase):
         self._size = meta["size"]
         self._etag = meta["e_tag"]
         self._tail = tail
+        self._told = False
         self._ahead = ReadAhead(self._fetched, self._size - len(tail))
+        self._planned = PlannedReads(self._fetched, self._ahead.read)
 
     def readable(self) -> bool:
         return True
@@ -84,17 +91,30 @@ class ObjectReader(io.RawIOBase):
         self._position += len(data)
         return data
 
+    def expect(self, chunks: Sequence[tuple[int, int]]) -> None:
+        self._told = True
+        tail_start = self._size - len(self._tail)
+        self._planned.expect([(a, min(b, tail_start)) for a, b in chunks if a < tail_start])
+
+    @property
+    def hungry(self) -> bool:
+        return self._planned.hungry
+
     def close(self) -> None:
         if not self.closed:
+            self._planned.close()
             self._ahead.close()
         super().close()
 
     def _bytes_at(self, start: int, length: int) -> bytes:
         tail_start = self._size - len(self._tail)
         before = max(0, min(length, tail_start - start))
-        head = self._ahead.read(start, before) if before else b""
+        head = self._planned.read(start, before) if before else b""
         if before == length:
             return head
+        if before and not self._told and length <= _FOOTER:
+            self._tail = head + self._tail  # a footer that is longer is read twice
+            return self._tail[:length]
         return head + self._tail[max(0, start - tail_start) :][: length - before]
 
     def _fetched(self, start: int, end: int) -> bytes:

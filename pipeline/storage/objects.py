@@ -16,8 +16,6 @@ import os
 from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Self
 
-import pyarrow as pa
-
 from pipeline.errors import AlreadyExistsError, ContractError, NotFoundError, StorageError
 from pipeline.storage.base import BLOCK, ObjectInfo, checked_name, fault_of
 from pipeline.storage.buckets import bucket_at
@@ -25,6 +23,7 @@ from pipeline.storage.disk_errors import translated as disk_errors
 from pipeline.storage.object_errors import translated
 from pipeline.storage.object_listing import described, listed
 from pipeline.storage.object_reader import ObjectReader
+from pipeline.storage.remote_file import RemoteFile
 from pipeline.storage.scratch import scratch
 from pipeline.storage.together import published_at_once
 
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    import pyarrow as pa
     from obstore import PutMode, UpdateVersion
 
     from pipeline.storage.base import Staged
@@ -74,7 +74,7 @@ class ObjectStorage:
     def open_input(self, name: str) -> pa.NativeFile:
         with self._translated(name) as key:
             reader = ObjectReader(self._bucket.quick, key, self._address(name))
-        return pa.PythonFile(reader, mode="r")
+        return RemoteFile(reader)
 
     def blocks(self, name: str) -> Iterator[bytes]:
         with self.open_input(name) as file:

@@ -13,16 +13,17 @@ import random
 import time
 from typing import TYPE_CHECKING, Self, TypeVar
 
-import pyarrow as pa
-
 from pipeline.errors import AlreadyExistsError, NotFoundError, UnavailableError
 from pipeline.storage.base import BLOCK
+from pipeline.storage.remote_file import PlannedReader, RemoteFile
 from pipeline.storage.together import published_at_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
+
+    import pyarrow as pa
 
     from pipeline.storage.base import ObjectInfo, Staged, Storage
 
@@ -131,7 +132,7 @@ class Retrying:
 
     def open_input(self, name: str) -> pa.NativeFile:
         opened = self._patience.call(lambda: self._storage.open_input(name))
-        return pa.PythonFile(_RetryingFile(opened, self._patience), mode="r")
+        return RemoteFile(_RetryingFile(opened, self._patience))
 
     def blocks(self, name: str) -> Iterator[bytes]:
         with self.open_input(name) as file:
@@ -232,7 +233,7 @@ class _RetryingStaged:
         self._staged.__exit__(*exc)
 
 
-class _RetryingFile(io.RawIOBase):
+class _RetryingFile(PlannedReader):
     """An opened object, each read of which is tried again at its own place."""
 
     def __init__(self, file: pa.NativeFile, patience: Patience) -> None:
@@ -262,6 +263,14 @@ class _RetryingFile(io.RawIOBase):
         data: bytes = self._patience.call(lambda: self._file.read_at(length, self._position))
         self._position += len(data)
         return data
+
+    def expect(self, chunks: Sequence[tuple[int, int]]) -> None:
+        if isinstance(self._file, RemoteFile):
+            self._file.expect(chunks)
+
+    @property
+    def hungry(self) -> bool:
+        return isinstance(self._file, RemoteFile) and self._file.hungry
 
     def close(self) -> None:
         if not self.closed:

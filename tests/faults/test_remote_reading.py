@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 import threading
@@ -86,6 +87,53 @@ def test_the_first_batch_comes_after_a_few_megabytes(
         pass
     assert sum(asked) < 1.05 * shard.size
     reading.close()
+
+
+@pytest.fixture
+def requests(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """The ranges that are asked for, beyond what comes with opening a shard."""
+    asked: list[tuple[int, int]] = []
+    fetched = ObjectReader._fetched
+
+    def noted(self: ObjectReader, start: int, end: int) -> bytes:
+        asked.append((start, end))
+        return fetched(self, start, end)
+
+    monkeypatch.setattr(ObjectReader, "_fetched", noted)
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("rows", "group", "columns", "most"),
+    [
+        (1_000_000, 1_000_000, 32, 5 * 32),  # 128 MB, side by side: 4 MB a column
+        (1_000_000, 1_000_000, 2, 4),
+        (400_000, 40_000, 32, 10),  # row groups of 5 MB
+        (400_000, 4_000, 32, 8),  # and of 500 KB, several in a request
+        (400_000, 4_000, 1, 101),  # of which little is wanted
+    ],
+)
+def test_a_shard_is_read_by_few_requests_and_no_byte_of_it_twice(
+    s3: str, requests: list[tuple[int, int]], rows: int, group: int, columns: int, most: int
+) -> None:
+    shard = put_shard(s3, rows, group)
+    requests.clear()
+    assert sum(batch.rows for batch in batches(shard, columns, 16_384)) == rows
+    assert len(requests) <= most
+    wanted = shard.size * columns // 32
+    assert sum(end - start for start, end in requests) < 1.02 * wanted + 300_000
+    requests.sort()
+    assert all(end <= start for (_, end), (start, _) in itertools.pairwise(requests))
+
+
+def test_a_shard_that_is_taken_up_in_its_middle_fetches_only_what_it_reads(
+    s3: str, requests: list[tuple[int, int]]
+) -> None:
+    shard = put_shard(s3, 400_000, 50_000)
+    requests.clear()
+    start = 16 * 16_384  # in the sixth of eight row groups
+    assert sum(batch.rows for batch in batches(shard, 32, 16_384, start)) == 400_000 - start
+    assert sum(end - begin for begin, end in requests) < 0.4 * shard.size
 
 
 READ = """
@@ -176,20 +224,23 @@ def test_an_error_below_the_reader_comes_out_as_itself(
     assert caught.value is error
 
 
+@pytest.mark.parametrize(
+    ("rows", "group", "every", "least"), [(400_000, 200_000, 7, 14), (200_000, 20_000, 2, 6)]
+)
 def test_a_failed_request_in_the_middle_is_asked_again_and_the_rows_are_right(
-    s3: str, monkeypatch: pytest.MonkeyPatch
+    s3: str, monkeypatch: pytest.MonkeyPatch, rows: int, group: int, every: int, least: int
 ) -> None:
-    shard = put_shard(s3, 100_000, 20_000)
+    shard = put_shard(s3, rows, group)
     truth = np.concatenate([batch.features[0] for batch in batches(shard)])
     fetched, calls = ObjectReader._fetched, [0]
 
     def shaky(self: ObjectReader, start: int, end: int) -> bytes:
         calls[0] += 1
-        if calls[0] % 7 == 0:
+        if calls[0] % every == 0:
             raise UnavailableError("no answer")
         return fetched(self, start, end)
 
     monkeypatch.setattr(ObjectReader, "_fetched", shaky)
     read = np.concatenate([batch.features[0] for batch in batches(shard)])
     np.testing.assert_array_equal(read, truth)
-    assert calls[0] > 14
+    assert calls[0] > least
