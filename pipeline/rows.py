@@ -25,7 +25,7 @@ from pipeline.errors import (
 from pipeline.extract import extract
 from pipeline.footer import corrupt, footer_bytes, parquet_errors, thrift_limits
 from pipeline.records import Batch
-from pipeline.soundness import RowGroupChecks
+from pipeline.row_group_checks import RowGroupChecks
 from pipeline.storage import ObjectInfo, storage_at
 from pipeline.storage.remote_file import RemoteFile
 

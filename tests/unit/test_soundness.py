@@ -17,7 +17,8 @@ from pipeline import thrift
 from pipeline.compact import EndOfDataError, ThriftError, elements, read_struct
 from pipeline.errors import CorruptShardError
 from pipeline.footer import footer_bytes, parquet_errors
-from pipeline.soundness import RowGroupChecks, check_footer
+from pipeline.row_group_checks import RowGroupChecks
+from pipeline.soundness import check_footer
 from tests.faults import hostile_parquet as hostile
 from tests.unit.conftest import parquet_bytes
 
