@@ -69,6 +69,7 @@ class CheckpointNote:
         varying: See `Waiting`.
         data_xxh3: Digest of the segment's row groups.
         bad: Digest of the footer of the dead letters' segment; empty if there is none.
+        sketch: See `pipeline.sketch`: of all predictions before `end`.
         format: Version of the note.
     """
 
@@ -79,7 +80,8 @@ class CheckpointNote:
     varying: int
     data_xxh3: str
     bad: str
-    format: Literal[1] = 1
+    sketch: str
+    format: Literal[2] = 2
 
     def encoded(self) -> dict[bytes, bytes]:
         """The note as Parquet key-value metadata."""
@@ -97,6 +99,7 @@ class Resumed:
         waiting: Predictions that wait for their row group.
         bad_segments: As `segments`, of the dead letters.
         bad_waiting: As `waiting`; None if no row was set aside.
+        sketch: Of the predictions; empty if there are none.
     """
 
     rows: int = 0
@@ -105,6 +108,7 @@ class Resumed:
     waiting: Waiting = field(default_factory=Waiting)
     bad_segments: tuple[Segment, ...] = ()
     bad_waiting: Waiting | None = None
+    sketch: str = ""
 
 
 NOTHING = Resumed()
@@ -154,6 +158,7 @@ def _resumed(steps: Sequence[tuple[_Part, _Part | None]]) -> Resumed:
         waiting=end.waiting,
         bad_segments=tuple(part.segment for part in bad),
         bad_waiting=None if bad_end is None else bad_end.waiting,
+        sketch=end.note.sketch,
     )
 
 

@@ -68,6 +68,12 @@ class Target:
     most_bad: int | None = None
 
     @property
+    def predictions(self) -> pa.Schema:
+        """The columns of the published file that hold predictions."""
+        reasoned = self.identity.on_bad_row == "null"
+        return pa.schema(list(self.schema)[len(self.kept) : len(self.schema) - reasoned])
+
+    @property
     def origin(self) -> Origin:
         """What a checkpoint must have in common with this writing of the shard."""
         version = {**self.shard.identity, "mtime_ns": self.shard.mtime_ns}

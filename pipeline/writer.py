@@ -38,6 +38,7 @@ from pipeline.null_rows import reason_column, with_nulls
 from pipeline.quarantine import DeadLetters
 from pipeline.records import BadRow, RowCounts, ScoredBatch, ShardStatus
 from pipeline.segments import GroupedFile, Saved
+from pipeline.sketch import SKETCH_KEY, PredictionSketch
 from pipeline.spans import Span
 from pipeline.storage.disk_errors import translated
 from pipeline.target import Target, published_by_another
@@ -74,6 +75,7 @@ class ShardWriter:
         self._staged: Staged | None = None
         self._left_over: ObjectInfo | None = None
         self._dead = DeadLetters(output, self._shard, resumed)
+        self._sketch = PredictionSketch(target.predictions, self._shard.rows, resumed.sketch)
         self._exit = ExitStack()
 
     def __enter__(self) -> Self:
@@ -128,6 +130,7 @@ class ShardWriter:
             columns = [*carried.columns, *predictions]
             quarantined = len(batch.bad)
         self._file.append(pa.RecordBatch.from_arrays(columns, schema=self._target.schema))
+        self._sketch.add(self._counts.scored, scored.predictions)
         self._counts += RowCounts(
             batch.rows, batch.good_rows, null_scored, quarantined, scored.nonfinite
         )
@@ -159,6 +162,7 @@ class ShardWriter:
                 varying=saved.varying,
                 data_xxh3=saved.data_xxh3,
                 bad=bad,
+                sketch=self._sketch.encoded(),
             ).encoded()
 
         self._sound = False
@@ -216,14 +220,15 @@ class ShardWriter:
                 return None
             self._target.refuse_swapped()
         note = self._note("")
+        sketch = {SKETCH_KEY: self._sketch.encoded().encode()}
 
         def with_digest(digest: str) -> dict[bytes, bytes]:
             nonlocal note
             note = replace(note, data_xxh3=digest)
-            return note.encoded()
+            return note.encoded() | sketch
 
         staged = self._file.finished(with_digest)
-        self._read_back(staged, note.encoded())
+        self._read_back(staged, note.encoded() | sketch)
         if self._quarantines:
             self._dead.publish(note, self._left_over)
         return staged

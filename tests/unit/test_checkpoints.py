@@ -103,6 +103,7 @@ def save(
             varying=saved.varying,
             data_xxh3=saved.data_xxh3,
             bad=letters,
+            sketch=f"of {end} rows",
         )
         return replace(facts, **changes).encoded()
 
@@ -161,7 +162,7 @@ HARMS: dict[str, dict[str, Any]] = {
     "another input": {"origin": replace(ORIGIN, input={"name": SHARD, "size": 10})},
     "another version": {"origin": replace(ORIGIN, versions={"tensorflow": "3"})},
     "another span": {"start": 3},
-    "another format": {"format": 2},
+    "another format": {"format": 1},
 }
 
 

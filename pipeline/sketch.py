@@ -1,0 +1,404 @@
+"""What a shard's predictions look like, in kilobytes: counts that add up.
+
+For each prediction column a sketch counts how many values fall where. It is a function of the
+shard's predictions and their places alone, and is part of the published file, so it is there
+whoever scored the shard, and whenever. Sketches are added up without rounding, so their sum is the
+same to the last bit whether one worker scored all shards or a thousand pods did; sketches of ranks
+(KLL, t-digest) are smaller, and differ with the order in which they are merged.
+
+* Numbers are counted in buckets: those of one sign, exponent and first seven bits behind the point,
+  which are less than 0.8% wide. (Such a bucket is a bfloat16, cut, not rounded.)
+* Lists of up to `MOST_ELEMENTS` numbers are counted an element at a time, longer ones together. Of
+  a list of scores it is also counted which is the highest.
+* Strings, booleans and integers are counted by value: all, up to `MOST_VALUES`; of more, those
+  whose hashes are the lowest, so that each that is named has been counted from the first row on.
+
+Of a shard of more than `MOST_ROWS` rows one row in 2, 4, 8 … up to 64 is looked at: one of each
+block of so many, chosen by the block's number. Looking at all would cost a tenth of the rate.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pt
+import xxhash
+
+from pipeline.varints import from_varints, to_varints
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+SKETCH_KEY = b"shardscore.sketch"
+"""Key of a published file's metadata under which its sketch is."""
+
+FORMAT = 1
+MOST_ROWS = 1 << 14
+MOST_EVERY = 64
+MOST_ELEMENTS = 16
+MOST_CLASSES = 1000
+MOST_VALUES = 128
+
+_BUCKETS = 1 << 16
+_SIGN = 0x8000
+_PENDING = 1 << 16
+"""Keys that wait to be counted: sorting a few at a time would cost more."""
+
+_LONGEST = 64
+"""Characters of a value that is told; of a longer one its beginning, and a digest."""
+
+
+def bucket_of(values: NDArray[Any]) -> NDArray[np.uint32]:
+    """The bucket of each number; a higher number's is not lower.
+
+    Args:
+        values: Numbers other than NaN.
+    """
+    if values.dtype == np.float32:
+        narrow = values + np.float32(0)  # minus 0 becomes 0
+    else:
+        with np.errstate(over="ignore"):
+            narrow = values.astype(np.float32) + np.float32(0)
+        most = np.finfo(np.float32).max  # what overflows is not infinite
+        narrow = np.where(np.isfinite(values), np.clip(narrow, -most, most), narrow)
+    bits = narrow.view(np.uint32) >> np.uint32(16)
+    # The bits of negative numbers rise as these fall.
+    turned: NDArray[np.uint32] = np.where(
+        bits & np.uint32(_SIGN), np.uint32(0xFFFF), np.uint32(_SIGN)
+    )
+    return bits ^ turned
+
+
+def bounds_of(buckets: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The lowest and the highest number of each bucket."""
+    keys = np.asarray(buckets, np.uint32)
+    negative = keys < _SIGN
+    bits = np.where(negative, keys ^ 0xFFFF, keys ^ _SIGN).astype(np.uint32) << 16
+    near = bits.view(np.float32)
+    finite = np.isfinite(near)
+    far = np.where(finite, bits | 0xFFFF, bits).astype(np.uint32).view(np.float32)
+    return np.where(negative, far, near), np.where(negative, near, far)
+
+
+@dataclass
+class ColumnSketch:
+    """One prediction column's counts.
+
+    Attributes:
+        elements: Elements that are counted apart; 0 if values, not numbers, are counted.
+        rows: Rows that were looked at.
+        nan: NaNs among their numbers.
+        low: The lowest number but for NaN; None if there is none.
+        high: The highest.
+        highest: For each class, in how many rows it has the highest score; empty if it is no list
+            of scores.
+        keys: element times 65,536, and the bucket, sorted; those that occur.
+        counts: How often each does.
+        values: Value, as text → how often it occurs.
+        others: Whether there are values that are not among `values`.
+    """
+
+    elements: int
+    rows: int = 0
+    nan: int = 0
+    low: float | None = None
+    high: float | None = None
+    highest: list[int] = field(default_factory=list)
+    keys: NDArray[np.uint32] = field(default_factory=lambda: np.empty(0, np.uint32))
+    counts: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    values: dict[str, int] = field(default_factory=dict)
+    others: bool = False
+    _pending: list[NDArray[np.uint32]] = field(default_factory=list)
+    _waiting: int = 0
+
+    @classmethod
+    def for_type(cls, kind: pa.DataType) -> Self:
+        """An empty sketch of a column of some type."""
+        inner, width = _unnested(kind)
+        if pt.is_boolean(inner) or not (pt.is_floating(inner) or pt.is_integer(inner)):
+            return cls(elements=0)
+        flat_list = pt.is_fixed_size_list(kind) and kind.value_type == inner
+        scores = flat_list and pt.is_floating(inner) and 1 < width <= MOST_CLASSES
+        return cls(
+            elements=width if width <= MOST_ELEMENTS else 1,
+            highest=[0] * width if scores else [],
+        )
+
+    def add(self, column: pa.Array) -> None:
+        """Counts the values of some rows.
+
+        Args:
+            column: Predictions, as they are written.
+        """
+        flat = _flat(column)
+        self.rows += len(column)
+        if not self.elements or (pt.is_integer(flat.type) and flat.type == column.type):
+            self._count_values(flat)
+        if self.elements and len(column):
+            numbers = np.asarray(flat.to_numpy(zero_copy_only=False)).reshape(len(column), -1)
+            if self.highest:
+                self._count_highest(numbers)
+            self._count_numbers(numbers)
+
+    def _count_highest(self, scores: NDArray[Any]) -> None:
+        told = scores[~np.isnan(scores).any(axis=1)]
+        found = np.bincount(told.argmax(axis=1), minlength=len(self.highest))
+        self.highest = [a + int(b) for a, b in zip(self.highest, found, strict=True)]
+
+    def _count_numbers(self, numbers: NDArray[Any]) -> None:
+        if self.elements > 1:
+            element = np.arange(self.elements, dtype=np.uint32) * _BUCKETS
+            places = np.broadcast_to(element, numbers.shape).reshape(-1)
+        else:
+            places = np.zeros(1, np.uint32)
+        flat = numbers.reshape(-1)
+        if numbers.dtype.kind == "f":
+            nan = np.isnan(flat)
+            if nan.any():
+                self.nan += int(nan.sum())
+                places = places[~nan] if self.elements > 1 else places
+                flat = flat[~nan]
+        if not len(flat):
+            return
+        low, high = float(flat.min()), float(flat.max())
+        self.low = low if self.low is None else min(self.low, low)
+        self.high = high if self.high is None else max(self.high, high)
+        self._pending.append(bucket_of(flat) + places)
+        self._waiting += len(flat)
+        if self._waiting >= _PENDING:
+            self._settle()
+
+    def _settle(self) -> None:
+        """Counts the keys that wait."""
+        if not self._pending:
+            return
+        keys, counts = np.unique(np.concatenate(self._pending), return_counts=True)
+        self._pending, self._waiting = [], 0
+        self.keys, self.counts = summed([(self.keys, self.counts), (keys, counts)])
+
+    def _count_values(self, flat: pa.Array) -> None:
+        counted = pc.value_counts(flat.drop_null())
+        names = [_spelt(value) for value in counted.field("values").to_pylist()]
+        self.values, others = lowest(
+            [self.values, dict(zip(names, counted.field("counts").to_pylist(), strict=True))]
+        )
+        self.others = self.others or others
+
+    def as_json(self) -> dict[str, Any]:
+        """What `of_json` reads; equal sketches give equal texts."""
+        self._settle()
+        told: dict[str, Any] = {"elements": self.elements, "rows": self.rows}
+        if self.elements:
+            told |= {"nan": self.nan, "low": _told(self.low), "high": _told(self.high)}
+            told |= {"keys": _packed(np.diff(self.keys, prepend=np.uint32(0)))}
+            told |= {"counts": _packed(self.counts)}
+        if self.highest:
+            told["highest"] = self.highest
+        if self.values:
+            told |= {"values": dict(sorted(self.values.items())), "others": self.others}
+        return told
+
+    @classmethod
+    def of_json(cls, told: Mapping[str, Any]) -> Self:
+        """The sketch that `as_json` told.
+
+        Raises:
+            ValueError: It is none.
+        """
+        try:
+            keys = np.cumsum(_unpacked(told.get("keys", "")), dtype=np.int64)
+            counts = _unpacked(told.get("counts", ""))
+            if len(keys) != len(counts):
+                raise ValueError("a count is missing")
+            return cls(
+                elements=int(told["elements"]),
+                rows=int(told["rows"]),
+                nan=int(told.get("nan", 0)),
+                low=_number(told.get("low")),
+                high=_number(told.get("high")),
+                highest=[int(count) for count in told.get("highest", ())],
+                keys=keys.astype(np.uint32),
+                counts=counts,
+                values={str(k): int(v) for k, v in told.get("values", {}).items()},
+                others=bool(told.get("others", False)),
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"not a sketch: {error}") from error
+
+
+class PredictionSketch:
+    """The sketch of one shard's predictions, while they are written.
+
+    Args:
+        schema: The prediction columns.
+        rows: Rows of the shard.
+        begun: What `encoded` gave of the rows before, if the shard is continued.
+    """
+
+    def __init__(self, schema: pa.Schema, rows: int, begun: str = "") -> None:
+        self._names = list(schema.names)
+        self._every = every_of(rows)
+        if begun:
+            self._columns = sketches_of(begun)[1]
+        else:
+            self._columns = {f.name: ColumnSketch.for_type(f.type) for f in schema}
+
+    def add(self, start: int, columns: Sequence[pa.Array]) -> None:
+        """Looks at the predictions of some rows.
+
+        Args:
+            start: How many scored rows of the shard were before them.
+            columns: The prediction columns.
+        """
+        if not columns:
+            return
+        if self._every > 1:
+            picked = pa.array(_picked(start, len(columns[0]), self._every))
+            columns = [_taken(column, picked) for column in columns]
+        for name, column in zip(self._names, columns, strict=True):
+            self._columns[name].add(column)
+
+    def encoded(self) -> str:
+        """The sketch as text, for the file's metadata: the same predictions give the same."""
+        columns = {name: self._columns[name].as_json() for name in self._names}
+        told = {"format": FORMAT, "every": self._every, "columns": columns}
+        return json.dumps(told, separators=(",", ":"), ensure_ascii=False)
+
+
+def sketches_of(text: str) -> tuple[int, dict[str, ColumnSketch]]:
+    """What a sketch says: each count stands for so many rows; column → its sketch.
+
+    Raises:
+        ValueError: It is none that we can read.
+    """
+    told = json.loads(text)
+    if not isinstance(told, dict) or told.get("format") != FORMAT:
+        raise ValueError("not a sketch of a known format")
+    try:
+        columns = {str(name): ColumnSketch.of_json(c) for name, c in told["columns"].items()}
+        return int(told["every"]), columns
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"not a sketch: {error}") from error
+
+
+def every_of(rows: int) -> int:
+    """One in how many rows is looked at, a power of two, in a shard of so many."""
+    every = 1
+    while every < MOST_EVERY and rows > every * MOST_ROWS:
+        every *= 2
+    return every
+
+
+def summed(
+    parts: Sequence[tuple[NDArray[np.uint32], NDArray[np.int64]]],
+) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+    """Keys and counts of several parts, added up."""
+    keys = np.concatenate([part[0] for part in parts])
+    found, places = np.unique(keys, return_inverse=True)
+    counts = np.zeros(len(found), np.int64)
+    np.add.at(counts, places, np.concatenate([part[1] for part in parts]))
+    return found, counts
+
+
+def lowest(parts: Sequence[Mapping[str, int]]) -> tuple[dict[str, int], bool]:
+    """Counts of values added up: all, or the `MOST_VALUES` whose hashes are the lowest.
+
+    One that is among the lowest of all is so in each part, so none of its counts is missing.
+
+    Returns:
+        Value → count; and whether some were left out.
+    """
+    together: dict[str, int] = {}
+    for part in parts:
+        for value, count in part.items():
+            together[value] = together.get(value, 0) + count
+    if len(together) <= MOST_VALUES:
+        return together, False
+    kept = sorted(together, key=lambda value: (_hash(value), value))[:MOST_VALUES]
+    return {value: together[value] for value in kept}, True
+
+
+def _hash(value: str) -> int:
+    return xxhash.xxh3_64_intdigest(value.encode())
+
+
+def _spelt(value: Any) -> str:
+    """A value as text, of bounded length; another value has another."""
+    text = value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
+    if isinstance(value, bool):
+        text = text.lower()
+    if len(text) <= _LONGEST:
+        return text
+    return f"{text[:_LONGEST]}…{xxhash.xxh3_64_hexdigest(text.encode())}"
+
+
+def _picked(start: int, count: int, every: int) -> NDArray[np.int64]:
+    """Which of some rows are looked at: one of each block of `every`, as its number says.
+
+    Args:
+        start: Number of the first of the rows.
+        count: How many there are.
+        every: Rows of a block, a power of two.
+
+    Returns:
+        Their places among the rows.
+    """
+    blocks = np.arange(start // every, (start + count - 1) // every + 1, dtype=np.uint64)
+    mixed = blocks * np.uint64(0x9E3779B97F4A7C15)  # Fibonacci hashing: the high bits are mixed
+    rows = blocks * np.uint64(every) + ((mixed >> np.uint64(40)) & np.uint64(every - 1))
+    places = rows.astype(np.int64) - start
+    return places[(places >= 0) & (places < count)]
+
+
+def _taken(column: pa.Array, places: pa.Array) -> pa.Array:
+    if isinstance(column, pa.ExtensionArray):
+        return pa.ExtensionArray.from_storage(column.type, column.storage.take(places))
+    return column.take(places)
+
+
+def _unnested(kind: pa.DataType) -> tuple[pa.DataType, int]:
+    """The type of a column's values, and how many of them a row has."""
+    width = 1
+    while True:
+        if isinstance(kind, pa.BaseExtensionType):
+            kind = kind.storage_type
+        elif pt.is_fixed_size_list(kind):
+            width *= kind.list_size
+            kind = kind.value_type
+        else:
+            return kind, width
+
+
+def _flat(column: pa.Array) -> pa.Array:
+    while True:
+        if isinstance(column, pa.ExtensionArray):
+            column = column.storage
+        elif pt.is_fixed_size_list(column.type):
+            column = column.flatten()
+        else:
+            return column
+
+
+def _packed(numbers: NDArray[Any]) -> str:
+    return base64.b64encode(to_varints(numbers)).decode()
+
+
+def _unpacked(text: str) -> NDArray[np.int64]:
+    return from_varints(base64.b64decode(text, validate=True))
+
+
+def _told(number: float | None) -> float | str | None:
+    """JSON has no infinity."""
+    return number if number is None or np.isfinite(number) else str(number)
+
+
+def _number(told: Any) -> float | None:
+    return None if told is None else float(told)
