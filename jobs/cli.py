@@ -75,6 +75,8 @@ def score(
     plan_id: opt.PlanId = None,
     workers: opt.Workers = None,
     threads: opt.Threads = None,
+    baseline: opt.Baseline = None,
+    max_drift: opt.MaxDrift = None,
     fail_fast: opt.FailFast = False,
     metrics_file: opt.MetricsFile = None,
     pushgateway: opt.PushgatewayAddress = None,

@@ -281,6 +281,27 @@ Threads = Annotated[
         "workers.",
     ),
 ]
+Baseline = Annotated[
+    str | None,
+    typer.Option(
+        "--baseline",
+        envvar="SHARDSCORE_BASELINE",
+        show_envvar=False,
+        metavar="DIR",
+        help="Compare the predictions, when all are published, with those of this earlier output.",
+    ),
+]
+MaxDrift = Annotated[
+    float | None,
+    typer.Option(
+        "--max-drift",
+        envvar="SHARDSCORE_MAX_DRIFT",
+        show_envvar=False,
+        metavar="PSI",
+        help="End with 65, without _SUCCESS, if a prediction's population stability index against "
+        "--baseline is higher. Below 0.1 is alike by custom, above 0.25 another population.",
+    ),
+]
 FollowLinks = Annotated[
     bool | None,
     typer.Option(

@@ -20,7 +20,7 @@ from pipeline.errors import ConfigError
 from pipeline.job import Job
 from pipeline.storage.locate import has_scheme
 
-_PATHS = ("model", "input", "output", "labels")
+_PATHS = ("model", "input", "output", "baseline", "labels")
 _HOOKS = ("preprocess", "postprocess")
 
 

@@ -10,7 +10,9 @@ Differences are told in two ways:
   alike, and what is above 0.25 another population.
 * KS, the Kolmogorov-Smirnov distance: the most by which the shares below any number differ.
 
-NaNs are a bin of their own. Of values that are counted by name each name is a bin.
+NaNs are a bin of their own. Of values that are counted by name each name is a bin. Two samples of
+one population differ by chance, the more the smaller they are: the index by its bins, less one,
+times 1/n + 1/m on average.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipeline.drift import Difference
 from pipeline.sketch import ColumnSketch, bounds_of, lowest, sketches_of, summed
 
 if TYPE_CHECKING:
@@ -135,13 +138,30 @@ class Distribution:
             if len(self._parts) >= _TOGETHER:
                 self._parts = [summed(self._parts)]
 
+    def as_sketch(self) -> ColumnSketch:
+        """The same counts as those of a single shard, of which each row was looked at."""
+        keys, counts = self._settled()
+        return ColumnSketch(
+            elements=self.elements,
+            rows=self.rows,
+            nan=self.nan,
+            low=self.low,
+            high=self.high,
+            highest=list(self.highest),
+            keys=keys,
+            counts=counts,
+            values=dict(self.values),
+            others=self.others,
+        )
+
+    def _settled(self) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+        if len(self._parts) != 1:
+            self._parts = [summed(self._parts or [(np.empty(0, np.uint32), np.empty(0, np.int64))])]
+        return self._parts[0]
+
     def numbers(self) -> list[Numbers]:
         """The numbers, for each element that is counted apart."""
-        if not self._parts:
-            empty = Numbers(np.empty(0, np.uint32), np.empty(0, np.int64))
-            return [empty] * self.elements
-        self._parts = [summed(self._parts)]
-        keys, counts = self._parts[0]
+        keys, counts = self._settled()
         edges = np.searchsorted(keys >> _ELEMENT, np.arange(self.elements + 1))
         return [Numbers(keys[a:b] & np.uint32(_BUCKET), counts[a:b]) for a, b in pairwise(edges)]
 
@@ -181,23 +201,9 @@ class Distributions:
             known.add(sketch, every)
         self.shards += 1
 
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """How far one thing that is counted differs from the baseline's.
-
-    Attributes:
-        column: The prediction column.
-        what: What of it: empty for its numbers, `[3]` for those of an element, `highest` for which
-            class has the highest score, `values` for its values.
-        psi: The population stability index.
-        ks: The Kolmogorov-Smirnov distance; of named bins half the sum of what shares differ by.
-    """
-
-    column: str
-    what: str
-    psi: float
-    ks: float
+    def sketches(self) -> dict[str, ColumnSketch]:
+        """Column → its counts, as those of a single shard."""
+        return {name: column.as_sketch() for name, column in self.columns.items()}
 
 
 def differences(
@@ -222,47 +228,49 @@ def comparable(baseline: Distribution, found: Distribution) -> bool:
 
 def _differences(name: str, before: Distribution, now: Distribution) -> Iterator[Difference]:
     if before.values or now.values:
-        yield Difference(name, "values", *_named(before.values, now.values))
-        if before.elements:  # integers of many values are compared as numbers, too
-            few = not (before.others or now.others)
-            if few:
-                return
+        yield _told(name, "values", *_named(before.values, now.values))
+        if not (before.others or now.others):
+            return  # integers of many values are compared as numbers, too
     if before.highest:
-        yield Difference(name, "highest", *_named(_numbered(before), _numbered(now)))
+        yield _told(name, "highest", *_named(_numbered(before), _numbered(now)))
     pairs = list(zip(before.numbers(), now.numbers(), strict=True))
     for element, (mine, theirs) in enumerate(pairs):
         # NaNs are not counted an element at a time: each has its share.
         nan = before.nan / before.elements, now.nan / now.elements
         what = f"[{element}]" if len(pairs) > 1 else ""
-        yield Difference(name, what, *_numeric(mine, theirs, nan))
+        yield _told(name, what, *_numeric(mine, theirs, nan))
 
 
 def _numbered(column: Distribution) -> dict[str, int]:
     return {str(number): count for number, count in enumerate(column.highest)}
 
 
-def _named(before: Mapping[str, int], now: Mapping[str, int]) -> tuple[float, float]:
+_Bins = tuple["NDArray[np.float64]", "NDArray[np.float64]", float]
+"""How much is in each bin of the baseline, and of what is compared with it; and the distance."""
+
+
+def _named(before: Mapping[str, int], now: Mapping[str, int]) -> _Bins:
     names = sorted(before.keys() | now.keys())
     p = np.array([before.get(name, 0) for name in names], np.float64)
     q = np.array([now.get(name, 0) for name in names], np.float64)
     if not p.sum() or not q.sum():
-        return _psi(p, q), float(p.sum() != q.sum())
-    return _psi(p, q), float(np.abs(p / p.sum() - q / q.sum()).sum() / 2)
+        return p, q, float(p.sum() != q.sum())
+    return p, q, float(np.abs(p / p.sum() - q / q.sum()).sum() / 2)
 
 
-def _numeric(before: Numbers, now: Numbers, nan: tuple[float, float]) -> tuple[float, float]:
+def _numeric(before: Numbers, now: Numbers, nan: tuple[float, float]) -> _Bins:
     buckets = np.union1d(before.buckets, now.buckets)
     p, q = _counts(before, buckets), _counts(now, buckets)
     if not p.sum() or not q.sum():
         both = np.array([p.sum(), nan[0]]), np.array([q.sum(), nan[1]])
-        return _psi(*both), float(p.sum() != q.sum())
+        return *both, float(p.sum() != q.sum())
     distance = np.abs(np.cumsum(p) / p.sum() - np.cumsum(q) / q.sum()).max()
     # A bucket is in the tenth that its first number is in: one that holds more is a bin by itself.
     tenth = ((np.cumsum(p) - p) * _BINS / p.sum()).astype(np.int64)
     outside = (buckets < before.buckets[0]) | (buckets > before.buckets[-1])
     tenth[outside] = _BINS
     binned = [np.bincount(tenth, weights=w, minlength=_BINS + 1) for w in (p, q)]
-    return _psi(np.append(binned[0], nan[0]), np.append(binned[1], nan[1])), float(distance)
+    return np.append(binned[0], nan[0]), np.append(binned[1], nan[1]), float(distance)
 
 
 def _counts(numbers: Numbers, buckets: NDArray[np.uint32]) -> NDArray[np.float64]:
@@ -271,15 +279,17 @@ def _counts(numbers: Numbers, buckets: NDArray[np.uint32]) -> NDArray[np.float64
     return counts
 
 
-def _psi(before: NDArray[np.float64], now: NDArray[np.float64]) -> float:
-    """The index over bins. Half a row is added to each that either has something in, so that one
-    that is empty in the other is not infinitely far."""
+def _told(
+    column: str, what: str, before: NDArray[np.float64], now: NDArray[np.float64], ks: float
+) -> Difference:
     used = (before > 0) | (now > 0)
     if not used.any():
-        return 0.0
+        return Difference(column, what, 0.0, ks, 0.0)
+    # Half a row more in each bin, so that one that is empty in the other is not infinitely far.
     p, q = before[used] + 0.5, now[used] + 0.5
+    chance = (len(p) - 1) * (1 / p.sum() + 1 / q.sum())
     p, q = p / p.sum(), q / q.sum()
-    return float(((q - p) * np.log(q / p)).sum())
+    return Difference(column, what, float(((q - p) * np.log(q / p)).sum()), ks, float(chance))
 
 
 def _of(choose: Callable[[float, float], float], a: float | None, b: float | None) -> float | None:

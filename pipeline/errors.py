@@ -9,7 +9,8 @@
     │   ├── BadRowError           a row cannot be scored, and the policy is to fail
     │   ├── TooManyBadRowsError   more rows cannot be scored than the job allows
     │   ├── ScoringError          the model raised on a batch
-    │   └── ChangedInputError     the shard is not the one that was scored before
+    │   ├── ChangedInputError     the shard is not the one that was scored before
+    │   └── DriftError            the predictions differ too much from those of the baseline
     ├── OutputMismatchError   the output belongs to another job
     ├── StorageError          reading or writing failed; trying again may help
     │   ├── NotFoundError
@@ -166,6 +167,10 @@ class TooManyBadRowsError(DataError):
 
 class ScoringError(DataError):
     """The model raised on a batch, or its outputs do not fit the rows."""
+
+
+class DriftError(DataError):
+    """The predictions of an output differ too much from those of the baseline."""
 
 
 class ChangedInputError(DataError):

@@ -33,6 +33,7 @@ _PARTS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ),
     ("What is written", ("postprocess", "labels", "top_k", "label_output", "nonfinite")),
     ("Rows that cannot be scored", ("on_bad_row", "max_bad_rows")),
+    ("What is compared with an earlier output", ("baseline", "max_drift")),
     ("How", ("method", "batch_size", "small_shard_rows", "checkpoint_every", "workers", "threads")),
 )
 
@@ -56,6 +57,8 @@ _REMARKS = {
     "batch_size": "auto: follows from the model's inputs",
     "small_shard_rows": "shards of at most this many rows go to predict(); default: the batch size",
     "checkpoint_every": "seconds between two checkpoints of a big shard",
+    "baseline": "an earlier output, whose predictions are compared with these",
+    "max_drift": "end with 65 if they differ by a higher population stability index",
     "workers": "auto: what cores, memory and work are good for",
     "threads": "in each pool of a worker; auto: the cores, divided by the workers",
 }
@@ -70,6 +73,8 @@ _EXAMPLES: dict[str, Any] = {
     "label_output": "prediction",
     "max_bad_rows": "1%",
     "small_shard_rows": 8192,
+    "baseline": "scored-last-month/",
+    "max_drift": 0.25,
 }
 """What a comment shows of an option whose default says nothing."""
 

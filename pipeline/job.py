@@ -86,6 +86,8 @@ class Job(BaseModel):
         workers: Processes that score, a shard at a time each; `auto`: what the machine and the
             work are good for (`pipeline.capacity`).
         threads: Threads in each pool of a process; `auto`: the cores, divided by the workers.
+        baseline: An earlier output, with whose predictions those of this one are compared.
+        max_drift: The population stability index up to which they may differ (`pipeline.guard`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
@@ -119,6 +121,14 @@ class Job(BaseModel):
     plan_id: PlanId | None = None
     workers: Annotated[int, Field(ge=1, le=1024, strict=True)] | Literal["auto"] = "auto"
     threads: Annotated[int, Field(ge=1, le=1024, strict=True)] | Literal["auto"] = "auto"
+    baseline: Address | None = None
+    max_drift: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+
+    @model_validator(mode="after")
+    def _drift_from_something(self) -> Self:
+        if self.max_drift is not None and self.baseline is None:
+            raise ValueError("max_drift says how far from a baseline: name it")
+        return self
 
     @model_validator(mode="after")
     def _a_share_of_how_many(self) -> Self:

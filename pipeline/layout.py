@@ -29,6 +29,8 @@ HOUSE = "_shardscore/"
 RUN = "_shardscore/run.json"
 PLANS = "_shardscore/plans"
 FROZEN = "_shardscore/frozen"
+PREDICTIONS = "_shardscore/predictions.json"
+"""What the predictions of a complete output look like."""
 
 
 def read_record(output: Storage) -> RunRecord | None:

@@ -7,8 +7,10 @@ of writes is
 
     _SUCCESS away → _MANIFEST.json away → shards published … → _MANIFEST.json → _SUCCESS
 
-so neither is there while work is left. A footer that is damaged after the manifest was written is
-found by its digest: the manifest is the one witness outside of the file.
+so neither is there while work is left. What the predictions look like together is added up from
+the same footers, and written ahead of the manifest (`pipeline.looks`). A footer that is damaged
+after the manifest was written is found by its digest: the manifest is the one witness outside of
+the file.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ import json
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pipeline import findings
+from pipeline import findings, looks
+from pipeline.distributions import Distributions
 from pipeline.entries import entries
 from pipeline.errors import CorruptShardError, NotFoundError
 from pipeline.layout import MANIFEST, SUCCESS
@@ -35,7 +38,7 @@ from pipeline.storage.at_hand import is_at_hand_in
 from pipeline.threads import in_threads
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from pipeline.storage import Storage
 
@@ -53,6 +56,7 @@ def complete(
     planned: Iterable[Mapping[str, Any]],
     *,
     idle: bool = False,
+    accept: Callable[[Distributions], None] | None = None,
 ) -> bool:
     """Writes the manifest and `_SUCCESS`, if each planned shard is published.
 
@@ -63,6 +67,8 @@ def complete(
         planned: The identities of its shards.
         idle: Whether nothing was published since the marks were last written, as far as the
             caller knows. Then marks that fit the listing are believed, and nothing is written.
+        accept: Is told what the predictions look like, and may raise: then there is a manifest,
+            and no `_SUCCESS`.
 
     Returns:
         Whether the output is complete. It is not while another run still has shards of the plan.
@@ -73,11 +79,15 @@ def complete(
     """
     inventory = take_inventory(output)
     if idle and vouched(output) == plan_id and _fits(entries(output, MANIFEST), inventory):
+        if accept is not None:
+            output.delete(SUCCESS)  # until it is accepted
+            accept(looks.of_output(output))
+            output.replace(SUCCESS, success(plan_id, output.read(MANIFEST)))
         return True
     wanted = {shard["name"]: shard for shard in planned}
     if not wanted.keys() <= inventory.files.keys():
         return False
-    manifest = Manifest()
+    manifest, seen = Manifest(), Distributions()
     for file, letters in pairs(output, inventory):
         if file.name not in wanted and (file.note is None or file.note.fingerprint != fingerprint):
             continue  # not ours to vouch for; `verify` points it out
@@ -86,7 +96,13 @@ def complete(
             return False  # published from what the shard was before: another share replaces it
         _refuse_wrong(output, file, letters, fingerprint, planned_as)
         manifest.add(file, letters)
-    write(output, plan_id, manifest.encoded())
+        seen.add(file.sketch)
+    whole = manifest.encoded()
+    looks.save(output, seen, whole)
+    output.replace(MANIFEST, whole)
+    if accept is not None:
+        accept(seen)
+    output.replace(SUCCESS, success(plan_id, whole))
     return True
 
 

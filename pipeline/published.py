@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from pipeline.errors import DataError
 from pipeline.footer import Provenance, read_footer
 from pipeline.layout import HOUSE, MANIFEST, SUCCESS
+from pipeline.sketch import SKETCH_KEY
 from pipeline.storage.base import is_hidden
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 FOOTER_THREADS = 8
 
 _PIECE = re.compile(r"(.+)/\d{12}-\d{12}\.[0-9a-f]{32}(?:\.bad)?\.parquet", re.DOTALL)
-_OTHER = re.compile(r"run\.json|reports/.+|frozen/[^/]+\.json|lock.*", re.DOTALL)
+_OTHER = re.compile(r"(?:run|predictions)\.json|reports/.+|frozen/[^/]+\.json|lock.*", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,7 @@ class FileFacts:
         footer_sha256: Digest of the footer's bytes.
         note: Our note in it, None if there is none.
         damage: Why the footer cannot be read; empty if it can.
+        sketch: What its predictions look like (`pipeline.sketch`); empty if nothing says it.
     """
 
     name: str
@@ -97,6 +99,7 @@ class FileFacts:
     footer_sha256: str = ""
     note: Provenance | None = None
     damage: str = ""
+    sketch: str = ""
 
 
 def facts_of(output: Storage, info: ObjectInfo) -> FileFacts:
@@ -118,6 +121,7 @@ def facts_of(output: Storage, info: ObjectInfo) -> FileFacts:
         metadata.num_rows,
         digest,
         None if note is None else _shared(note),
+        sketch=(metadata.metadata or {}).get(SKETCH_KEY, b"").decode(errors="replace"),
     )
 
 

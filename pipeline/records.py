@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
+    from pipeline.drift import Drift
     from pipeline.errors import ShardscoreError
 
 Method = Literal["predict_on_batch", "predict", "predict_step"]
@@ -255,6 +256,7 @@ class RunReport:
         workers: Processes that scored; 1: the run's own. Memory is the sum over all processes.
         threads: Threads in each pool of each of them; 0 until decided.
         scoring_seconds: Wall time since the first unit was begun; 0 until then.
+        drift: How the predictions differ from those of the baseline, once they were compared.
     """
 
     run_id: str
@@ -280,6 +282,7 @@ class RunReport:
     workers: int = 1
     threads: int = 0
     scoring_seconds: float = 0.0
+    drift: Drift | None = None
 
     @property
     def failed(self) -> tuple[Outcome, ...]:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pipeline.drift import Drift
     from pipeline.errors import ShardscoreError
     from pipeline.records import Outcome, RunReport
     from pipeline.storage import Storage
@@ -84,6 +85,7 @@ def as_json(report: RunReport, *, shards: bool = True) -> dict[str, Any]:
             "peak_bytes": report.memory_peak,
         },
         "versions": report.versions,
+        "drift": None if report.drift is None else _drift(report.drift),
         "error": None if report.error is None else _error(report.error),
     }
     if shards:
@@ -122,6 +124,22 @@ def _outcome(outcome: Outcome) -> dict[str, Any]:
         "seconds": round(outcome.seconds, 4),
         "resumed": outcome.resumed,
         "error": None if outcome.error is None else _error(outcome.error),
+    }
+
+
+def _drift(drift: Drift) -> dict[str, Any]:
+    return {
+        "baseline": drift.baseline,
+        "max_drift": drift.limit,
+        "differences": [
+            {
+                "of": difference.name,
+                "psi": round(difference.psi, 6),
+                "ks": round(difference.ks, 6),
+                "chance": round(difference.chance, 6),
+            }
+            for difference in drift.differences
+        ],
     }
 
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Self
 
 from pipeline import checkpoints, frozen, manifest
 from pipeline.errors import BusyError, ShardscoreError, StorageError
+from pipeline.guard import Guard
 from pipeline.ledger import freeze_plan
 from pipeline.plan import listing, plan_id
 from pipeline.progress import Silent
@@ -62,12 +63,13 @@ def score(
         ShardscoreError: What kept the run from beginning.
     """
     observer, stop = observer or Silent(), stop or Stop()
+    guard = Guard.of(job)  # a baseline that is none is found before the work, not after it
     with Claim(job.shard_index) as claim, Staff(job) as staff:
         surveyed = _surveyed(job, staff, claim)
         if surveyed.idle:
-            return _idle(surveyed, observer, claim)
+            return _idle(surveyed, observer, claim, guard)
         claim.make(surveyed.output)
-        return _run(surveyed, staff, observer, stop, fail_fast=fail_fast)
+        return _run(surveyed, staff, observer, stop, guard, fail_fast=fail_fast)
 
 
 def _surveyed(job: Job, staff: Staff, claim: Claim) -> Survey:
@@ -115,7 +117,7 @@ class Claim:
         self._made = True
 
 
-def _idle(surveyed: Survey, observer: Observer, claim: Claim) -> RunReport:
+def _idle(surveyed: Survey, observer: Observer, claim: Claim, guard: Guard | None) -> RunReport:
     """A run with nothing to score: takes away what a run left that died after its last publish.
 
     That is no reason to fail: the output may be one that can only be read, or another run may be
@@ -134,7 +136,7 @@ def _idle(surveyed: Survey, observer: Observer, claim: Claim) -> RunReport:
     if not alone or (surveyed.rewritten and manifest.vouched(surveyed.output) is None):
         # Marks that are missing may be missing since another run replaces what was rewritten.
         return run.close()
-    return _end(surveyed, identity, run)
+    return _end(surveyed, identity, run, guard)
 
 
 def _sweep(surveyed: Survey) -> None:
@@ -160,7 +162,13 @@ def _begun(surveyed: Survey, observer: Observer) -> Run:
 
 
 def _run(
-    surveyed: Survey, staff: Staff, observer: Observer, stop: Stop, *, fail_fast: bool
+    surveyed: Survey,
+    staff: Staff,
+    observer: Observer,
+    stop: Stop,
+    guard: Guard | None,
+    *,
+    fail_fast: bool,
 ) -> RunReport:
     run = _begun(surveyed, observer)
     capacity = staff.capacity(surveyed)
@@ -180,21 +188,33 @@ def _run(
         return run.close(error)
     finally:
         observer.end()
-    return _end(surveyed, ready.identity, run)
+    return _end(surveyed, ready.identity, run, guard)
 
 
-def _end(surveyed: Survey, identity: JobIdentity | None, run: Run) -> RunReport:
+def _end(
+    surveyed: Survey, identity: JobIdentity | None, run: Run, guard: Guard | None
+) -> RunReport:
     """Ends a run that has come to its end: an output that is complete is marked so."""
     if run.failures or surveyed.found.failed or identity is None:
         return run.close()
     shards = surveyed.found.shards
     name = plan_id(listing(shards))  # also where an output that can only be read has kept no plan
+    failure: ShardscoreError | None = None
     try:
         planned = (shard.identity for shard in shards)
-        manifest.complete(surveyed.output, identity.fingerprint, name, planned, idle=surveyed.idle)
+        manifest.complete(
+            surveyed.output,
+            identity.fingerprint,
+            name,
+            planned,
+            idle=surveyed.idle,
+            accept=None if guard is None else guard.accept,
+        )
     except ShardscoreError as error:
-        return run.close(error)
-    return run.close()
+        failure = error
+    if guard is not None:
+        run.compared(guard.drift)
+    return run.close(failure)
 
 
 def _prepared(surveyed: Survey, run: Run, team: Team) -> Ready:

@@ -22,6 +22,7 @@ from pipeline.runtime import versions
 from pipeline.storage.locate import has_scheme
 
 if TYPE_CHECKING:
+    from pipeline.drift import Drift
     from pipeline.job import JobIdentity
     from pipeline.progress import Observer
     from pipeline.records import Shard
@@ -171,6 +172,10 @@ class Run:
         outcome = Outcome(failed.name, "failed", error=error)
         self._outcomes.append(outcome)
         self.observer.shard(outcome)
+
+    def compared(self, drift: Drift | None) -> None:
+        """The predictions were held against those of the baseline, if there is one."""
+        self._report = replace(self._report, drift=drift)
 
     def close(self, error: ShardscoreError | None = None) -> RunReport:
         """Ends the run, keeps its report and tells of it."""

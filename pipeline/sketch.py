@@ -268,9 +268,19 @@ class PredictionSketch:
 
     def encoded(self) -> str:
         """The sketch as text, for the file's metadata: the same predictions give the same."""
-        columns = {name: self._columns[name].as_json() for name in self._names}
-        told = {"format": FORMAT, "every": self._every, "columns": columns}
-        return json.dumps(told, separators=(",", ":"), ensure_ascii=False)
+        return text_of({name: self._columns[name] for name in self._names}, self._every)
+
+
+def text_of(columns: Mapping[str, ColumnSketch], every: int = 1) -> str:
+    """Sketches of columns as text, which `sketches_of` reads; the same give the same.
+
+    Args:
+        columns: Column → its sketch.
+        every: How many rows each that was looked at stands for.
+    """
+    told = {name: column.as_json() for name, column in columns.items()}
+    whole = {"format": FORMAT, "every": every, "columns": told}
+    return json.dumps(whole, separators=(",", ":"), ensure_ascii=False)
 
 
 def sketches_of(text: str) -> tuple[int, dict[str, ColumnSketch]]:

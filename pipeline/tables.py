@@ -54,6 +54,12 @@ def summary_text(report: RunReport) -> str:
             f"batches of {report.batch_size:,} rows did not fit, and were scored by at most "
             f"{report.fitting_batch_rows:,} rows a call"
         )
+    if report.drift is not None and report.drift.differences:
+        largest = report.drift.differences[0]
+        lines["drift"] = (
+            f"{largest.psi:.3g} at most ({largest.name}; population stability index against "
+            f"{short_path(report.drift.baseline)})"
+        )
     lines["output"] = output
     return aligned(lines)
 
