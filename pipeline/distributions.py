@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    _Bin = NDArray[np.float64]
+
 _BINS = 10
 _ELEMENT = 16
 _BUCKET = 0xFFFF
@@ -94,6 +96,7 @@ class Distribution:
     Attributes:
         elements: Elements that are counted apart; 0 if only values are counted.
         rows: Rows that the counts stand for.
+        looked: Rows that were looked at.
         nan: NaNs.
         low: The lowest number that was looked at; None if there is none.
         high: The highest.
@@ -104,6 +107,7 @@ class Distribution:
 
     elements: int
     rows: int = 0
+    looked: int = 0
     nan: int = 0
     low: float | None = None
     high: float | None = None
@@ -124,7 +128,8 @@ class Distribution:
         """
         if sketch.elements != self.elements or len(sketch.highest) != len(self.highest):
             raise ValueError("the column has another form")
-        self.rows += sketch.rows * every
+        self.rows += (sketch.stands_for or sketch.rows) * every
+        self.looked += sketch.rows
         self.nan += sketch.nan * every
         self.low = _of(min, self.low, sketch.low)
         self.high = _of(max, self.high, sketch.high)
@@ -138,12 +143,18 @@ class Distribution:
             if len(self._parts) >= _TOGETHER:
                 self._parts = [summed(self._parts)]
 
+    @property
+    def share(self) -> float:
+        """The share of the rows that was looked at."""
+        return self.looked / self.rows if self.rows else 1.0
+
     def as_sketch(self) -> ColumnSketch:
         """The same counts as those of a single shard, of which each row was looked at."""
         keys, counts = self._settled()
         return ColumnSketch(
             elements=self.elements,
-            rows=self.rows,
+            rows=self.looked,
+            stands_for=self.rows,
             nan=self.nan,
             low=self.low,
             high=self.high,
@@ -227,29 +238,31 @@ def comparable(baseline: Distribution, found: Distribution) -> bool:
 
 
 def _differences(name: str, before: Distribution, now: Distribution) -> Iterator[Difference]:
+    for what, p, q, ks in _bins(before, now):
+        psi, chance = _index(p, q, before.share, now.share)
+        yield Difference(name, what, psi, ks, chance)
+
+
+def _bins(before: Distribution, now: Distribution) -> Iterator[tuple[str, _Bin, _Bin, float]]:
+    """Each way to compare: what it is, how much is in each bin of the two, and their distance."""
     if before.values or now.values:
-        yield _told(name, "values", *_named(before.values, now.values))
+        yield "values", *_named(before.values, now.values)
         if not (before.others or now.others):
             return  # integers of many values are compared as numbers, too
     if before.highest:
-        yield _told(name, "highest", *_named(_numbered(before), _numbered(now)))
+        yield "highest", *_named(_numbered(before), _numbered(now))
     pairs = list(zip(before.numbers(), now.numbers(), strict=True))
     for element, (mine, theirs) in enumerate(pairs):
         # NaNs are not counted an element at a time: each has its share.
         nan = before.nan / before.elements, now.nan / now.elements
-        what = f"[{element}]" if len(pairs) > 1 else ""
-        yield _told(name, what, *_numeric(mine, theirs, nan))
+        yield f"[{element}]" if len(pairs) > 1 else "", *_numeric(mine, theirs, nan)
 
 
 def _numbered(column: Distribution) -> dict[str, int]:
     return {str(number): count for number, count in enumerate(column.highest)}
 
 
-_Bins = tuple["NDArray[np.float64]", "NDArray[np.float64]", float]
-"""How much is in each bin of the baseline, and of what is compared with it; and the distance."""
-
-
-def _named(before: Mapping[str, int], now: Mapping[str, int]) -> _Bins:
+def _named(before: Mapping[str, int], now: Mapping[str, int]) -> tuple[_Bin, _Bin, float]:
     names = sorted(before.keys() | now.keys())
     p = np.array([before.get(name, 0) for name in names], np.float64)
     q = np.array([now.get(name, 0) for name in names], np.float64)
@@ -258,7 +271,7 @@ def _named(before: Mapping[str, int], now: Mapping[str, int]) -> _Bins:
     return p, q, float(np.abs(p / p.sum() - q / q.sum()).sum() / 2)
 
 
-def _numeric(before: Numbers, now: Numbers, nan: tuple[float, float]) -> _Bins:
+def _numeric(before: Numbers, now: Numbers, nan: tuple[float, float]) -> tuple[_Bin, _Bin, float]:
     buckets = np.union1d(before.buckets, now.buckets)
     p, q = _counts(before, buckets), _counts(now, buckets)
     if not p.sum() or not q.sum():
@@ -279,17 +292,23 @@ def _counts(numbers: Numbers, buckets: NDArray[np.uint32]) -> NDArray[np.float64
     return counts
 
 
-def _told(
-    column: str, what: str, before: NDArray[np.float64], now: NDArray[np.float64], ks: float
-) -> Difference:
+def _index(before: _Bin, now: _Bin, looked: float, looked_now: float) -> tuple[float, float]:
+    """The population stability index, and what chance makes it on average.
+
+    Args:
+        before: How much is in each bin of the baseline.
+        now: How much is in each bin of what is compared with it.
+        looked: The share of the baseline's rows that was looked at.
+        looked_now: The share of the others.
+    """
     used = (before > 0) | (now > 0)
     if not used.any():
-        return Difference(column, what, 0.0, ks, 0.0)
+        return 0.0, 0.0
     # Half a row more in each bin, so that one that is empty in the other is not infinitely far.
     p, q = before[used] + 0.5, now[used] + 0.5
-    chance = (len(p) - 1) * (1 / p.sum() + 1 / q.sum())
+    chance = (len(p) - 1) * (1 / (p.sum() * looked) + 1 / (q.sum() * looked_now))
     p, q = p / p.sum(), q / q.sum()
-    return Difference(column, what, float(((q - p) * np.log(q / p)).sum()), ks, float(chance))
+    return float(((q - p) * np.log(q / p)).sum()), float(chance)
 
 
 def _of(choose: Callable[[float, float], float], a: float | None, b: float | None) -> float | None:

@@ -104,6 +104,8 @@ class ColumnSketch:
         counts: How often each does.
         values: Value, as text → how often it occurs.
         others: Whether there are values that are not among `values`.
+        stands_for: Rows that the counts stand for, where they are sums of several shards' and each
+            row that was looked at has been counted for all of its block; 0: `rows`.
     """
 
     elements: int
@@ -116,6 +118,7 @@ class ColumnSketch:
     counts: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     values: dict[str, int] = field(default_factory=dict)
     others: bool = False
+    stands_for: int = 0
     _pending: list[NDArray[np.uint32]] = field(default_factory=list)
     _waiting: int = 0
 
@@ -200,6 +203,8 @@ class ColumnSketch:
             told |= {"nan": self.nan, "low": _told(self.low), "high": _told(self.high)}
             told |= {"keys": _packed(np.diff(self.keys, prepend=np.uint32(0)))}
             told |= {"counts": _packed(self.counts)}
+        if self.stands_for:
+            told["stands_for"] = self.stands_for
         if self.highest:
             told["highest"] = self.highest
         if self.values:
@@ -229,6 +234,7 @@ class ColumnSketch:
                 counts=counts,
                 values={str(k): int(v) for k, v in told.get("values", {}).items()},
                 others=bool(told.get("others", False)),
+                stands_for=int(told.get("stands_for", 0)),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a sketch: {error}") from error

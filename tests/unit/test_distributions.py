@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.distributions import Difference, Distributions, comparable, differences
-from pipeline.sketch import PredictionSketch
+from pipeline.sketch import PredictionSketch, text_of
 
 NUMBER = pa.schema([("prediction", pa.float32())])
 
@@ -159,3 +159,26 @@ def test_shards_without_a_sketch_are_counted() -> None:
     for text in (None, "", "{}", sketch_of(pa.schema([("a", pa.float32())]), pa.array([1.0]))):
         found.add(text)
     assert (found.shards, found.without) == (1, 4)
+
+
+@pytest.mark.parametrize(("rows", "other"), [(300, 300), (200, 5_000), (40_000, 40_000)])
+def test_what_chance_makes_of_the_index_is_told(rows: int, other: int) -> None:
+    """Forty pairs of samples of one population: their mean is what is told."""
+    found = [
+        only(of_numbers(RANDOM.standard_normal(rows)), of_numbers(RANDOM.standard_normal(other)))
+        for _ in range(40)
+    ]
+    mean = sum(difference.psi for difference in found) / len(found)
+    assert mean == pytest.approx(found[0].chance, rel=0.4)
+    assert not any(difference.exceeds(0.001) for difference in found)
+
+
+def test_the_sum_is_told_like_a_single_shard() -> None:
+    shards = [RANDOM.standard_normal(rows) for rows in (10, 70_000, 300)]
+    whole = of_numbers(*shards)
+    again = Distributions()
+    again.add(text_of(whole.sketches()))
+    assert text_of(again.sketches()) == text_of(whole.sketches())
+    before, now = whole.columns["prediction"], again.columns["prediction"]
+    assert (now.rows, now.looked) == (before.rows, before.looked)
+    assert now.looked < now.rows
