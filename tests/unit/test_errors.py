@@ -33,6 +33,7 @@ CODES = {
     errors.TooManyBadRowsError: 65,
     errors.ScoringError: 65,
     errors.ChangedInputError: 65,
+    errors.DriftError: 65,
     errors.OutputMismatchError: 73,
     errors.StorageError: 74,
     errors.NotFoundError: 74,

@@ -63,7 +63,7 @@ def test_each_value_of_the_file_reaches_the_job(from_toml: FromToml) -> None:
         + 'time_unit = "ms"\nallow_lossy = ["a*"]\n'
         + 'preprocess = "h:before"\npostprocess = "h:after"\n'
         + 'labels = ["no", "yes"]\ntop_k = 1\nlabel_output = "y"\nmax_bad_rows = "1.5%"\n'
-        + 'nonfinite = "bad"\n'
+        + 'nonfinite = "bad"\nbaseline = "s3://lake/before"\nmax_drift = 0.2\n'
         + 'method = "predict_step"\non_bad_row = "null"\n[inputs]\nx = ["a", "b*"]\ny = "c"\n'
         + "[inputs.z]\nlength = 5\n"
     )
@@ -98,6 +98,8 @@ def test_each_value_of_the_file_reaches_the_job(from_toml: FromToml) -> None:
         "plan_id": "a-1",
         "workers": 2,
         "threads": "auto",
+        "baseline": "s3://lake/before",
+        "max_drift": 0.2,
     }
 
 
