@@ -8,6 +8,8 @@ BENCH  ?=
 # Tests run in a process for each core. Where some are left, the idle one takes from the others' end,
 # so that most tests of a module, and what they share, stay together.
 PYTEST := $(BIN)/python -m pytest --numprocesses=logical --maxprocesses=4 --dist=worksteal
+COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header \
+  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
 .DEFAULT_GOAL := help
 .PHONY: help setup score score-digits test test-quick test-long test-faults k8s-test bench bench-setup bench-checkpoints check lock sample-data clean
@@ -66,10 +68,10 @@ check: $(READY) ## Lint, format, types and layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-lock: $(READY) ## Renew requirements.lock from pyproject.toml
-	$(BIN)/pip-compile --quiet --upgrade --extra dev --generate-hashes --allow-unsafe --strip-extras \
-	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header \
-	  --output-file requirements.lock pyproject.toml
+lock: $(READY) ## Renew requirements.lock from pyproject.toml, and what of it the image holds
+	$(COMPILE) --upgrade --extra dev --output-file requirements.lock pyproject.toml
+	cp requirements.lock requirements.runtime.lock   # whose pins are kept, where they are needed
+	$(COMPILE) --output-file requirements.runtime.lock pyproject.toml
 
 sample-data: $(READY) ## Rebuild sample_data/ from its sources
 	$(BIN)/python sample_data/build.py
