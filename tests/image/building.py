@@ -1,4 +1,4 @@
-"""The image of `make image`, on a base that is made here: Debian's own packages and nothing else."""
+"""The image of `make image`, on a base that is made here of Debian's own packages."""
 
 from __future__ import annotations
 
@@ -94,8 +94,6 @@ def _there(image: str) -> bool:
 
 
 def _run(*words: object) -> str:
-    done = subprocess.run(
-        [*map(str, words)], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([*map(str, words)], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{words[0]}: {done.stdout[-2000:]}\n{done.stderr[-4000:]}"
     return done.stdout

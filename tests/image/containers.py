@@ -1,8 +1,8 @@
 """Containers of the image, as strict as the Kubernetes manifests have them.
 
-No network, no capabilities, a root file system that cannot be written, a small /tmp. Where an engine
-has no control groups that it understands, as in a container, it is run in a mount namespace that
-shows it none.
+No network, no capabilities, a root file system that cannot be written, a small /tmp. Where an
+engine has no control groups that it understands, as in a container, it is run in a mount namespace
+that shows it none.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 UID = 10001
+TMP = "/tmp"  # noqa: S108 - a container's own
 STRICT = (
     *("--network=none", "--read-only", "--read-only-tmpfs=false"),
     *("--cap-drop=ALL", "--security-opt=no-new-privileges"),
 )
-ROOM = ("--tmpfs", "/tmp:size=256m,mode=1777")
+ROOM = ("--tmpfs", f"{TMP}:size=256m,mode=1777")
 """What stands for the manifests' emptyDir."""
 
 _NO_CONTROL_GROUPS = (
@@ -83,16 +84,12 @@ def start(
     return Container(name, process)
 
 
-def run(
-    *arguments: object, mounts: Sequence[str] = (), options: Sequence[str] = ROOM
-) -> Finished:
+def run(*arguments: object, mounts: Sequence[str] = (), options: Sequence[str] = ROOM) -> Finished:
     """Runs a container to its end."""
     return start(arguments, mounts=mounts, options=options).ended()
 
 
-def shell(
-    script: str, *, mounts: Sequence[str] = (), options: Sequence[str] = ROOM
-) -> Finished:
+def shell(script: str, *, mounts: Sequence[str] = (), options: Sequence[str] = ROOM) -> Finished:
     """Runs a script where the entry point would run."""
     told = [*options, "--entrypoint", "sh"]
     return start(["-c", script], mounts=mounts, options=told).ended()
