@@ -7,7 +7,7 @@ not wait for stays a zombie. So the work is done by a child, which is a process 
 Process 1 hands signals on, waits for whoever has ended, and ends with what the child ended with.
 
 The child is a fork, made before anything is imported, which costs a few milliseconds. What is left:
-a signal in the moment in which Python itself starts up is still lost.
+a signal while Python itself starts up, before it runs a line of ours, is lost.
 """
 
 from __future__ import annotations

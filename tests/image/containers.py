@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import secrets
 import subprocess
+import time
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING
@@ -109,15 +110,17 @@ class Container:
 
     @property
     def first(self) -> int:
-        """The number that its process 1 has out here."""
-        if self._pid is None:
+        """The number that its process 1 has out here, as soon as it has one."""
+        deadline = time.monotonic() + 60
+        while self._pid is None:
             told = subprocess.run(
                 ["podman", "inspect", "--format", "{{.State.Pid}}", self.name],
                 capture_output=True,
                 text=True,
-                check=True,
+                check=False,
             )
-            self._pid = int(told.stdout)
+            self._pid = int(told.stdout or 0) or None
+            assert time.monotonic() < deadline, f"it does not begin: {told.stderr}"
         return self._pid
 
     def signal(self, signum: int) -> None:

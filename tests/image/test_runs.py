@@ -147,15 +147,8 @@ def test_told_to_stop_it_saves_and_the_next_one_ends_in_the_same_bytes(
 
 def test_a_signal_while_it_still_starts_up_is_not_lost(out: Path) -> None:
     container = start(SCORE, mounts=at(out))
-
-    def has_a_child() -> bool:
-        try:
-            first = container.first
-            return bool(Path(f"/proc/{first}/task/{first}/children").read_text())
-        except (OSError, ValueError, RuntimeError):
-            return False
-
-    wait_for(has_a_child, container)
+    children = Path(f"/proc/{container.first}/task/{container.first}/children")
+    wait_for(lambda: bool(children.read_text()), container)
     container.signal(signal.SIGTERM)
     assert container.ended(seconds=60).code in {75, 128 + signal.SIGTERM}
     assert not list(out.glob("*.parquet"))
