@@ -5,12 +5,17 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 OUT    ?= out
 BENCH  ?=
+ENGINE ?= $(shell command -v podman || command -v docker)
+IMAGE  ?= shardscore
+BUILD  ?=
 # Tests run in a process for each core. Where some are left, the idle one takes from the others' end,
 # so that most tests of a module, and what they share, stay together.
 PYTEST := $(BIN)/python -m pytest --numprocesses=logical --maxprocesses=4 --dist=worksteal
+COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header \
+  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
 .DEFAULT_GOAL := help
-.PHONY: help setup score score-digits test test-quick test-long test-faults k8s-test bench bench-setup bench-checkpoints check lock sample-data clean
+.PHONY: help setup score score-digits test test-quick test-long test-faults k8s-test image image-test bench bench-setup bench-checkpoints check lock sample-data clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "; print "make TARGET, where TARGET is one of\n"} \
@@ -37,10 +42,10 @@ score-digits: $(READY) ## Score PNG images of digits into out/digit_images, and 
 	$(BIN)/python sample_data/accuracy.py $(OUT)/digit_images
 
 test: $(READY) ## Run the tests, but for the long ones and the sweeps over faults
-	$(PYTEST) -m 'not faults and not long'
+	$(PYTEST) -m 'not faults and not long and not image'
 
 test-quick: $(READY) ## Run the tests that take less than ten seconds each
-	$(PYTEST) -m 'not slow and not long and not faults'
+	$(PYTEST) -m 'not slow and not long and not faults and not image'
 
 test-long: $(READY) ## Run the long tests: compare, memory, the benchmark, the README's commands (five minutes)
 	$(PYTEST) -m long
@@ -50,6 +55,14 @@ test-faults: $(READY) ## Sweep over faults: kills, full disks, system calls (nee
 
 k8s-test: $(READY) ## Hold the Kubernetes manifests against its schemas, and run their Job for real
 	$(PYTEST) tests/kubernetes
+
+image: ## Build the container image with podman or docker (IMAGE=NAME; BUILD='options of its build')
+	@test -n "$(ENGINE)" || { echo "there is neither podman nor docker" >&2; exit 1; }
+	$(ENGINE) build --file jobs/Dockerfile --tag $(IMAGE) \
+	  --build-arg REVISION="$$(git rev-parse HEAD 2>/dev/null)" $(BUILD) .
+
+image-test: $(READY) ## Build the image on a base made here, and score with it (needs root; ten minutes)
+	$(BIN)/python -m pytest -m image -rA tests/image
 
 bench-setup: $(READY) ## Make the environments of those that `make bench` compares with
 	$(BIN)/python -m tests.bench.environments
@@ -66,10 +79,10 @@ check: $(READY) ## Lint, format, types and layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-lock: $(READY) ## Renew requirements.lock from pyproject.toml
-	$(BIN)/pip-compile --quiet --upgrade --extra dev --generate-hashes --allow-unsafe --strip-extras \
-	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header \
-	  --output-file requirements.lock pyproject.toml
+lock: $(READY) ## Renew requirements.lock from pyproject.toml, and what of it the image holds
+	$(COMPILE) --upgrade --extra dev --output-file requirements.lock pyproject.toml
+	cp requirements.lock requirements.runtime.lock   # whose pins are kept, where they are needed
+	$(COMPILE) --output-file requirements.runtime.lock pyproject.toml
 
 sample-data: $(READY) ## Rebuild sample_data/ from its sources
 	$(BIN)/python sample_data/build.py

@@ -22,6 +22,7 @@ from pipeline.model import digest_model
 from pipeline.model_file import at_hand
 from pipeline.recommend import METHODS, Compared, Measured, rate_text, recommend
 from pipeline.runtime import versions
+from pipeline.temporary import temporary_folder
 from pipeline.user_code import digest_imports
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def compare(
     }
     try:
         with (
-            tempfile.TemporaryDirectory(prefix="shardscore-") as folder,
+            tempfile.TemporaryDirectory(prefix="shardscore-", dir=temporary_folder()) as folder,
             at_hand(job.model) as (
                 model,
                 _,

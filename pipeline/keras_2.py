@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.storage.disk_errors import translated
+from pipeline.temporary import temporary_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -68,7 +69,7 @@ def in_todays_words(file: Path, config: Any) -> Iterator[Path]:
         yield file
         return
 
-    with tempfile.TemporaryDirectory(prefix="shardscore-") as folder:
+    with tempfile.TemporaryDirectory(prefix="shardscore-", dir=temporary_folder()) as folder:
         copy = Path(folder) / f"model{file.suffix}"
         with translated(copy):
             shutil.copyfile(file, copy)

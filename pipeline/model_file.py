@@ -19,6 +19,7 @@ from pipeline.model_folder import digest_of_folder
 from pipeline.storage import storage_at
 from pipeline.storage.disk_errors import translated
 from pipeline.storage.locate import has_scheme, is_served
+from pipeline.temporary import temporary_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -131,7 +132,7 @@ def at_hand(path: str) -> Iterator[tuple[Path, str]]:
         yield Path(path), digest_of(path)
         return
     kind = kind_of(path)
-    with tempfile.TemporaryDirectory(prefix="shardscore-") as folder:
+    with tempfile.TemporaryDirectory(prefix="shardscore-", dir=temporary_folder()) as folder:
         copy = Path(folder) / f"model{PurePosixPath(path).suffix}"
         if kind == "saved_model":
             copy.mkdir()

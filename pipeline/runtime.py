@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ConfigError
 from pipeline.memory import no_collections
+from pipeline.temporary import temporary_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -131,8 +132,8 @@ def _quiet_stderr() -> Iterator[None]:
     TensorFlow's libraries greet on standard error before any log level takes effect.
     """
     sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as held:
+    with tempfile.TemporaryFile(dir=temporary_folder()) as held:
+        kept = os.dup(2)
         os.dup2(held.fileno(), 2)
         try:
             yield
@@ -156,7 +157,7 @@ def _quiet_c_code() -> Iterator[None]:
     libc.fdopen.restype = ctypes.c_void_p
     stream = ctypes.c_void_p.in_dll(libc, "stderr")
     kept = stream.value
-    with tempfile.TemporaryFile() as held:
+    with tempfile.TemporaryFile(dir=temporary_folder()) as held:
         # Never closed: C code that was about to write may still hold it.
         ours = libc.fdopen(os.dup(held.fileno()), b"w")
         libc.setvbuf(ctypes.c_void_p(ours), None, _UNBUFFERED, 0)  # as stderr is

@@ -21,6 +21,7 @@ from pipeline.graph_ops import changing_op, refuse_unsafe
 from pipeline.model_folder import SAVED_MODEL
 from pipeline.runtime import tensorflow
 from pipeline.signature import InputSpec, Signature
+from pipeline.temporary import temporary_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -186,7 +187,7 @@ def _loaded(meta_graph: Any, folder: Path, path: str) -> Any:
     # What an optimizer kept for each weight: not needed, and old ones cannot be made again.
     for node in meta_graph.object_graph_def.nodes:
         node.ClearField("slot_variables")
-    with tempfile.TemporaryDirectory(prefix="shardscore-") as private:
+    with tempfile.TemporaryDirectory(prefix="shardscore-", dir=temporary_folder()) as private:
         for name in ("variables", "assets"):
             if (folder / name).exists():
                 (Path(private) / name).symlink_to((folder / name).resolve())

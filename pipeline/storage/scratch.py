@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import stat
-import tempfile
 from pathlib import Path
 
 from pipeline.errors import StorageError
 from pipeline.storage.disk_errors import translated
 from pipeline.storage.local import LocalStorage
+from pipeline.temporary import temporary_folder
 
 
 def scratch() -> LocalStorage:
@@ -22,7 +22,7 @@ def scratch() -> LocalStorage:
     Raises:
         StorageError: It cannot be made, or another user has taken its name.
     """
-    folder = Path(tempfile.gettempdir()) / f"shardscore-{os.getuid()}"
+    folder = Path(temporary_folder()) / f"shardscore-{os.getuid()}"
     with translated(folder):
         folder.mkdir(mode=0o700, exist_ok=True)
         found = folder.lstat()
