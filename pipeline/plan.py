@@ -10,6 +10,7 @@ import heapq
 import io
 import json
 import zlib
+from array import array
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -158,15 +159,33 @@ def share(shards: Sequence[Shard], index: int, count: int) -> tuple[Shard, ...]:
     shard goes to the share that has the fewest rows. They depend on the shards alone, never on
     what is published by now.
     """
+    by_name = sorted(range(len(shards)), key=lambda place: shards[place].name)
+    shares = assigned([shards[place].rows for place in by_name], count)
+    ours = (place for place, share in zip(by_name, shares, strict=True) if share == index)
+    return tuple(shards[place] for place in sorted(ours))
+
+
+def assigned(rows: Sequence[int], count: int) -> Sequence[int]:
+    """Which of `count` shares each shard is of, see `share`.
+
+    No share has more rows than the mean of all and the biggest shard together, since a shard goes
+    to a share that has no more than the mean by then.
+
+    Source: R. L. Graham, "Bounds on multiprocessing timing anomalies", 1969 (longest first).
+
+    Args:
+        rows: The shards' rows, sorted by the shards' names.
+        count: Of shares.
+    """
     loads = [(0, share) for share in range(count)]
-    ours: set[str] = set()
-    for shard in sorted(shards, key=lambda shard: (-shard.rows, shard.name)):
-        rows, least = loads[0]
+    shares = array("l", bytes(array("l").itemsize * len(rows)))
+    # Stable: shards of one size stay sorted by name.
+    for place in sorted(range(len(rows)), key=rows.__getitem__, reverse=True):
+        load, least = loads[0]
         # An empty shard must not make all of them go to one share.
-        heapq.heapreplace(loads, (rows + max(1, shard.rows), least))
-        if least == index:
-            ours.add(shard.name)
-    return tuple(shard for shard in shards if shard.name in ours)
+        heapq.heapreplace(loads, (load + max(1, rows[place]), least))
+        shares[place] = least
+    return shares
 
 
 def share_of_unreadable(name: str, count: int) -> int:
@@ -207,6 +226,43 @@ def work_units(
     return tuple(units)
 
 
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """How alike the shares of a listing are.
+
+    Attributes:
+        shares: How many there are.
+        smallest: Rows of the one with the fewest.
+        biggest: Rows of the one with the most: when it ends, all end.
+        rows: Of all together.
+        biggest_shard: Rows of the biggest shard, below which no biggest share can be.
+    """
+
+    shares: int
+    smallest: int
+    biggest: int
+    rows: int
+    biggest_shard: int
+
+    @property
+    def mean(self) -> float:
+        """Rows of a share on average."""
+        return self.rows / self.shares
+
+    @property
+    def imbalance(self) -> float:
+        """The biggest share's rows over the mean: 1 is even. 1 where there are no rows."""
+        return self.biggest / self.mean if self.rows else 1.0
+
+
+def balance(rows: Sequence[int], count: int) -> Balance:
+    """How alike `count` shares are of shards that have so many rows, sorted by their names."""
+    loads = [0] * count
+    for share, of_one in zip(assigned(rows, count), rows, strict=True):
+        loads[share] += of_one
+    return Balance(count, min(loads), max(loads), sum(loads), max(rows, default=0))
+
+
 def listing(shards: Iterable[Shard]) -> bytes:
     """The frozen listing of a plan, as it is stored: one JSON document."""
     # What json.dumps() would write at once, with the identities of all shards in memory.
@@ -228,7 +284,23 @@ def plan_id(stored_listing: bytes) -> str:
 
 def id_of_blocks(blocks: Iterable[bytes]) -> str:
     """The same, of a listing that is read a part at a time."""
-    digest = hashlib.sha256()
+    digest = PlanDigest()
     for block in blocks:
         digest.update(block)
-    return digest.hexdigest()[:16]
+    return digest.plan_id
+
+
+class PlanDigest:
+    """The name of a plan, while its listing goes by."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+
+    def update(self, block: bytes) -> None:
+        """Takes the next bytes of the listing."""
+        self._digest.update(block)
+
+    @property
+    def plan_id(self) -> str:
+        """The name of the plan that has been seen."""
+        return self._digest.hexdigest()[:16]

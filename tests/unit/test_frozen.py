@@ -144,10 +144,10 @@ def test_who_comes_second_takes_what_the_first_has_frozen(
 ) -> None:
     thaw, asked = frozen.thaw, []
 
-    def raced(storage: Any, plan_id: str) -> Any:
+    def raced(storage: Any, plan_id: str, *share_of: int | None) -> Any:
         asked.append(plan_id)
         if len(asked) > 1:
-            return thaw(storage, plan_id)
+            return thaw(storage, plan_id, *share_of)
         # Another run looks, freezes and ends, while this one goes on with nothing frozen.
         share(lake, output, 0)
         add(lake, "a-new.parquet", 1000)
