@@ -190,8 +190,14 @@ def _end(surveyed: Survey, identity: JobIdentity | None, run: Run) -> RunReport:
     shards = surveyed.found.shards
     name = run.plan_id or surveyed.plan_id  # an output that can only be read keeps no plan
     try:
-        planned = (shard.identity for shard in shards)
-        manifest.complete(surveyed.output, identity.fingerprint, name, planned, idle=surveyed.idle)
+        manifest.complete(
+            surveyed.output,
+            identity.fingerprint,
+            name,
+            shards,
+            idle=surveyed.idle,
+            shared=surveyed.job.shard_count is not None,
+        )
     except ShardscoreError as error:
         return run.close(error)
     return run.close()
