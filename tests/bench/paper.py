@@ -142,22 +142,25 @@ class PaperInput:
         return fault_of(name)
 
 
-class PaperOutput(LocalStorage):
+class PaperOutput:
     """An output in a folder, where some shards of the lake are published: every second one of those
     that are not of the share PUBLISHED. The folder has a file that says which share each is of."""
 
     def __init__(self, address: str) -> None:
         share, _, folder = address.removeprefix("paper-out://").partition("/")
-        super().__init__(f"/{folder}")
+        self._stored = LocalStorage(f"/{folder}")
         self.url = address
         self._share = int(share)
         self._shares_of = Path(f"/{folder}.shares")
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        stored = super().list(prefix)
+        stored = self._stored.list(prefix)
         if prefix:
             return stored
         return merge(stored, self._published(), key=lambda info: info.name)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stored, name)  # all but the listing is real
 
     def _published(self) -> Iterator[ObjectInfo]:
         shares = array("l")
@@ -175,7 +178,7 @@ def paper_output(folder: Path, shares: array[int], share: int) -> str:
 
 def register_paper() -> None:
     register("paper", PaperInput)  # type: ignore[arg-type]
-    register("paper-out", PaperOutput)
+    register("paper-out", PaperOutput)  # type: ignore[arg-type]
 
 
 def _size(rows: int) -> int:
