@@ -29,9 +29,9 @@ from pipeline.errors import (
     OutputMismatchError,
 )
 from pipeline.layout import frozen_name
-from pipeline.plan import assigned, share_of_unreadable
 from pipeline.records import FailedShard
 from pipeline.shard_list import ShardList
+from pipeline.shares import assigned, share_of_unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Mapping, Sequence

@@ -12,15 +12,8 @@ from pipeline.discover import Discovery, described, is_readable, listed
 from pipeline.errors import shortened
 from pipeline.job import disagreements
 from pipeline.model import digest_model
-from pipeline.plan import (
-    Standing,
-    listing,
-    plan_id,
-    share,
-    share_of_unreadable,
-    standing,
-    together,
-)
+from pipeline.plan import Standing, listing, plan_id, standing, together
+from pipeline.shares import share, share_of_unreadable
 from pipeline.spans import Span, reach
 from pipeline.storage import ObjectInfo, Storage, storage_at
 from pipeline.threads import chunks

@@ -35,8 +35,8 @@ from pipeline.discover import Discovery
 from pipeline.job import Job
 from pipeline.layout import plan_name
 from pipeline.memory import peak_bytes
-from pipeline.plan import balance
 from pipeline.report import REPORTS
+from pipeline.shares import balance
 from pipeline.status import status
 from pipeline.storage import LocalStorage
 from tests.bench.paper import PaperLake, name_of, paper_output, place_of, register_paper
