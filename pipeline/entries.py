@@ -49,18 +49,18 @@ def entries_of(blocks: Iterable[bytes]) -> Iterator[dict[str, Any]]:
             if not opening:
                 continue
             left, opened = rest, True
-        *whole, left = left.split(_PARTING)
-        for text in whole:
-            yield _entry(text + b"}")
+        whole, parting, left = left.rpartition(_PARTING)
+        if parting:  # many at once: each call of the parser costs as much as an entry
+            yield from _parsed(whole + b"}")
     if opened or _EMPTY not in left:
-        yield _entry(left.rpartition(_CLOSING)[0])
+        yield from _parsed(left.rpartition(_CLOSING)[0])
 
 
-def _entry(text: bytes) -> dict[str, Any]:
-    entry: dict[str, Any] = json.loads(text.decode())
-    if not isinstance(entry["name"], str):
+def _parsed(text: bytes) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(f"[{text.decode()}]")
+    if not found or not all(isinstance(entry["name"], str) for entry in found):
         raise TypeError
-    return entry
+    return found
 
 
 class Cursor:
