@@ -15,7 +15,7 @@ COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-e
   --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
 .DEFAULT_GOAL := help
-.PHONY: help setup score score-digits test test-quick test-long test-faults k8s-test image image-test bench bench-setup bench-checkpoints check lock sample-data clean
+.PHONY: help setup score score-digits test test-quick test-long test-faults k8s-test image image-test bench bench-setup bench-checkpoints bench-scale check lock sample-data clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "; print "make TARGET, where TARGET is one of\n"} \
@@ -72,6 +72,9 @@ bench: $(READY) ## Compare with other ways to score (more than an hour; BENCH='-
 
 bench-checkpoints: $(READY) ## Measure what checkpoints cost (about ten minutes)
 	$(BIN)/python -m tests.bench.checkpoints
+
+bench-scale: $(READY) ## Plan a million shards on paper: seconds, memory, imbalance (about five minutes)
+	$(BIN)/python -m tests.bench.scale
 
 check: $(READY) ## Lint, format, types and layers
 	$(BIN)/ruff check .

@@ -170,11 +170,11 @@ def plan(
 
     keep_imports()
     with no_collections():
-        from jobs.settings import job_from
+        from jobs.settings import planned_from
         from pipeline import preview, tables
 
-    job = job_from(given(locals()), config)
-    document, failed = preview.plan(job, with_model=with_model)
+    job, shares = planned_from(given(locals()), config)
+    document, failed = preview.plan(job, with_model=with_model, shares=shares)
     print(json.dumps(document, indent=1) if as_json else tables.plan_text(document))
     for broken in failed:
         show(broken.error.with_path(broken.path), log_format)

@@ -50,6 +50,21 @@ def job_from(given: dict[str, Any], config: Path | None, **otherwise: Any) -> Jo
         raise explained(error, asked, chosen, str(config)) from error
 
 
+def planned_from(given: dict[str, Any], config: Path | None) -> tuple[Job, int | None]:
+    """As `job_from`, for a command that can tell of shares without being one of them.
+
+    Returns:
+        The job, and how many shares are to be told of.
+    """
+    count = given["shard_count"]
+    if count is not None and given["shard_index"] is None:
+        job = job_from({**given, "shard_count": None}, config)
+        if job.shard_index is None:
+            return job, count
+    job = job_from(given, config)
+    return job, job.shard_count
+
+
 def _read(config: Path) -> dict[str, Any]:
     try:
         text = config.read_text(encoding="utf-8")

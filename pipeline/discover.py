@@ -38,7 +38,7 @@ from pipeline.storage.locate import has_scheme
 from pipeline.threads import in_chunks, in_threads
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Container, Iterable, Mapping, Sequence
 
     import pyarrow as pa
 
@@ -54,7 +54,7 @@ _CHUNK = 64
 class Discovery:
     """What an input holds: shards sorted by name, and files that could not be read."""
 
-    shards: tuple[Shard, ...]
+    shards: Sequence[Shard]
     failed: tuple[FailedShard, ...]
 
 
@@ -74,16 +74,25 @@ def discover(inputs: Iterable[str], output: str, *, follow_links: bool = False) 
     return described(listed(inputs, output, follow_links=follow_links), output)
 
 
-def listed(inputs: Iterable[str], output: str, *, follow_links: bool = False) -> list[Found]:
+def listed(
+    inputs: Iterable[str],
+    output: str,
+    *,
+    follow_links: bool = False,
+    only: Container[str] | None = None,
+) -> list[Found]:
     """The files of the inputs that are to be shards, sorted by name; none is opened.
 
-    Args and errors are those of `discover`.
+    Args and errors are those of `discover`; `only` names the shards that are asked for: what would
+    be scored twice is refused among these.
     """
     found: dict[str, Found] = {}
     outside = Outside(output)
     addresses = list(inputs)
     for address in addresses:
         for file in _files(address, output, outside, follow_links=follow_links):
+            if only is not None and file.name not in only:
+                continue
             other = found.setdefault(file.name, file)
             if other.path != file.path:
                 raise UsageError(

@@ -7,16 +7,18 @@ hold. So neither needs to be in memory whole, however many shards there are.
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import DataError, NotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from pipeline.storage import Storage
 
 _OPENING, _PARTING, _CLOSING = b'"shards": [\n', b"},\n", b"\n]"
+_EMPTY = b'"shards": []'
 
 
 def entries(output: Storage, name: str) -> Iterator[dict[str, Any]]:
@@ -29,28 +31,36 @@ def entries(output: Storage, name: str) -> Iterator[dict[str, Any]]:
     Raises:
         StorageError: Storage failed.
     """
+    with suppress(DataError, NotFoundError, ValueError, TypeError, KeyError, RecursionError):
+        yield from entries_of(output.blocks(name))
+
+
+def entries_of(blocks: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    """The entries of a document that is given some bytes at a time.
+
+    Raises:
+        ValueError, TypeError, KeyError, RecursionError: It is no such document.
+    """
     left, opened = b"", False
-    try:
-        for block in output.blocks(name):
-            left += block
-            if not opened:
-                _, opening, rest = left.partition(_OPENING)
-                if not opening:
-                    continue
-                left, opened = rest, True
-            *whole, left = left.split(_PARTING)
-            for text in whole:
-                yield _entry(text + b"}")
-        yield _entry(left.rpartition(_CLOSING)[0])
-    except (DataError, NotFoundError, ValueError, TypeError, KeyError, RecursionError):
-        return
+    for block in blocks:
+        left += block
+        if not opened:
+            _, opening, rest = left.partition(_OPENING)
+            if not opening:
+                continue
+            left, opened = rest, True
+        whole, parting, left = left.rpartition(_PARTING)
+        if parting:  # many at once: each call of the parser costs as much as an entry
+            yield from _parsed(whole + b"}")
+    if opened or _EMPTY not in left:
+        yield from _parsed(left.rpartition(_CLOSING)[0])
 
 
-def _entry(text: bytes) -> dict[str, Any]:
-    entry: dict[str, Any] = json.loads(text.decode())
-    if not isinstance(entry["name"], str):
+def _parsed(text: bytes) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(f"[{text.decode()}]")
+    if not found or not all(isinstance(entry["name"], str) for entry in found):
         raise TypeError
-    return entry
+    return found
 
 
 class Cursor:

@@ -8,14 +8,16 @@ run that is tried again, takes that listing for the input: a shard that is new i
 and one that has changed, or is gone without having been scored, is a failed shard.
 
 A share of a frozen listing is told by the rows that the listing says, so a run opens the shards of
-its own share alone. An id decides who scores what and never how: it is no part of the job's
-identity, and nothing rests on it but that no shard is left out.
+its own share alone, and holds no more than columns of the others. An id decides who scores what and
+never how: it is no part of the job's identity, and nothing rests on it but that no shard is left
+out.
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from heapq import merge
 from typing import TYPE_CHECKING
 
 from pipeline import ledger
@@ -26,17 +28,19 @@ from pipeline.errors import (
     NotFoundError,
     OutputMismatchError,
 )
-from pipeline.layout import frozen_name, plan_name
-from pipeline.plan import id_of_blocks, share, share_of_unreadable
-from pipeline.records import FailedShard, Shard
+from pipeline.layout import frozen_name
+from pipeline.records import FailedShard
+from pipeline.shard_list import ShardList
+from pipeline.shares import assigned, share_of_unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping, Sequence
+    from collections.abc import Container, Iterator, Mapping, Sequence
 
     from pipeline.inputs import Found
-    from pipeline.job import Job
+    from pipeline.records import Shard
     from pipeline.storage import Storage
 
+_NO_PLAN = (NotFoundError, ValueError, KeyError, TypeError, OverflowError, RecursionError)
 _HINT = "run again with another --plan-id, or without one"
 
 
@@ -45,25 +49,31 @@ class Frozen:
     """What a plan id stands for.
 
     Attributes:
+        plan: Id of the plan that lists it.
         shards: The listing, sorted by name. Of a shard no more is known than its identity.
         unreadable: Names of the files that could not be read.
+        planned: Those of the shards that are this run's, by name.
+        mine: Names of all that is this run's, readable or not.
     """
 
-    shards: tuple[Shard, ...]
+    plan: str
+    shards: ShardList
     unreadable: tuple[str, ...]
+    planned: Mapping[str, Shard]
+    mine: frozenset[str]
 
     @property
-    def names(self) -> frozenset[str]:
-        """Names of all that was found."""
-        return frozenset((*(shard.name for shard in self.shards), *self.unreadable))
+    def names(self) -> Iterator[str]:
+        """Names of all that was found, sorted."""
+        return merge(self.shards.names(), sorted(self.unreadable))
 
 
-def freeze(output: Storage, plan_id: str, found: Discovery) -> bool:
+def freeze(output: Storage, plan_id: str, found: Discovery) -> str | None:
     """Freezes what was found under an id, unless that is taken.
 
     Returns:
-        Whether the id stands for what was found: false if another run was first, with another
-        listing.
+        The plan that lists it, if the id stands for what was found: None if another run was first,
+        with another listing.
 
     Raises:
         StorageError: Storage failed.
@@ -73,12 +83,20 @@ def freeze(output: Storage, plan_id: str, found: Discovery) -> bool:
     try:
         output.create(frozen_name(plan_id), stored)
     except AlreadyExistsError:
-        return output.read(frozen_name(plan_id)) == stored
-    return True
+        return plan if output.read(frozen_name(plan_id)) == stored else None
+    return plan
 
 
-def thaw(output: Storage, plan_id: str) -> Frozen | None:
+def thaw(
+    output: Storage, plan_id: str, index: int | None = None, count: int | None = None
+) -> Frozen | None:
     """What an id stands for, None if nothing was frozen under it.
+
+    Args:
+        output: The output.
+        plan_id: The id.
+        index: The share that is this run's; None: all is.
+        count: How many shares there are.
 
     Raises:
         OutputMismatchError: What was frozen is damaged or gone.
@@ -91,25 +109,28 @@ def thaw(output: Storage, plan_id: str) -> Frozen | None:
     try:
         told = json.loads(stored)
         plan, unreadable = str(told["plan"]), tuple(told["unreadable"])
-        whole = id_of_blocks(output.blocks(plan_name(plan))) == plan
-        shards = tuple(map(_as_listed, ledger.read_plan(output, plan))) if whole else ()
-    except (NotFoundError, ValueError, KeyError, TypeError) as error:
+        shards = ShardList(ledger.read_plan(output, plan))
+    except _NO_PLAN as error:
         raise _damaged(output, plan_id) from error
-    if not whole:
-        raise _damaged(output, plan_id)
-    return Frozen(shards, unreadable)
+    if index is None or count is None:
+        ours, theirs = iter(shards), unreadable
+    else:
+        shares = enumerate(assigned(shards.rows, count))
+        ours = (shards[place] for place, share in shares if share == index)
+        theirs = tuple(n for n in unreadable if share_of_unreadable(n, count) == index)
+    planned = {shard.name: shard for shard in ours}
+    return Frozen(plan, shards, unreadable, planned, frozenset((*planned, *theirs)))
 
 
 def held_against(
-    frozen: Frozen, files: Sequence[Found], job: Job, published: Container[str], output: Storage
+    frozen: Frozen, files: Sequence[Found], published: Container[str], output: Storage
 ) -> tuple[Discovery, Discovery]:
     """The input as it was frozen, held against the files that are there now.
 
     Args:
         frozen: What the job's plan id stands for.
-        files: The files of the input; others than those that were frozen are passed over.
-        job: The job, which may have a share of it.
-        published: Names of published files.
+        files: The files of the input that are this run's.
+        published: Names of published files that are this run's.
         output: Where they are.
 
     Returns:
@@ -118,14 +139,8 @@ def held_against(
     Raises:
         StorageError: Storage failed.
     """
-    index, count = job.shard_index, job.shard_count
-    ours, unreadable = frozen.shards, frozen.unreadable
-    if index is not None and count is not None:
-        ours = share(ours, index, count)
-        unreadable = tuple(n for n in unreadable if share_of_unreadable(n, count) == index)
-    planned = {shard.name: shard for shard in ours}
-    wanted = planned.keys() | set(unreadable)
-    now = described([file for file in files if file.name in wanted], job.output)
+    planned = frozen.planned
+    now = described(files, output.url)
     failed = {shard.name: shard for shard in now.failed}
     sound: list[Shard] = []
     for shard in now.shards:
@@ -138,7 +153,7 @@ def held_against(
         else:
             sound.append(shard)
     seen = failed.keys() | {shard.name for shard in sound}
-    for name in sorted(wanted - seen):
+    for name in sorted(frozen.mine - seen):
         if name in planned and name in published and _is_made_of(output, planned[name].identity):
             continue  # scored before it went
         failed[name] = FailedShard(name, name, _gone(name))
@@ -159,20 +174,6 @@ def _is_made_of(output: Storage, identity: Mapping[str, str | int]) -> bool:
 def _encoded(plan: str, unreadable: list[str]) -> bytes:
     told = {"format": 1, "plan": plan, "unreadable": sorted(unreadable)}
     return json.dumps(told, indent=1).encode() + b"\n"
-
-
-def _as_listed(entry: Mapping[str, str | int]) -> Shard:
-    name = str(entry["name"])
-    return Shard(
-        name=name,
-        root="",
-        key=name,
-        size=int(entry["size"]),
-        mtime_ns=0,
-        rows=int(entry["rows"]),
-        footer_sha256=str(entry["footer_sha256"]),
-        schema=None,
-    )
 
 
 def _damaged(output: Storage, plan_id: str) -> OutputMismatchError:

@@ -17,7 +17,7 @@ from pipeline.job import RunRecord
 from pipeline.storage.base import is_hidden
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from pipeline.storage import ObjectInfo, Storage
 
@@ -85,7 +85,12 @@ def _label(field: str) -> str:
 
 def published(output: Storage) -> dict[str, ObjectInfo]:
     """Published files by name, from a listing alone."""
-    return {info.name: info for info in output.list() if not is_hidden(info.name)}
+    return {info.name: info for info in visible(output)}
+
+
+def visible(output: Storage) -> Iterator[ObjectInfo]:
+    """Published files, sorted by name, from a listing alone."""
+    return (info for info in output.list() if not is_hidden(info.name))
 
 
 def plan_name(plan_id: str) -> str:

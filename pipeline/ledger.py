@@ -6,20 +6,20 @@ never changed, so that any number of runs may share them.
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from pipeline.entries import entries_of
 from pipeline.errors import AlreadyExistsError, DataError
 from pipeline.footer import Provenance, read_footer
 from pipeline.layout import plan_name
-from pipeline.plan import listing, plan_id
+from pipeline.plan import PlanDigest, listing, plan_id
 from pipeline.storage.at_hand import is_at_hand_in
 from pipeline.threads import in_chunks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from pipeline.records import Shard
     from pipeline.storage import Storage
@@ -63,11 +63,21 @@ def freeze_plan(output: Storage, shards: Iterable[Shard]) -> str:
     return name
 
 
-def read_plan(output: Storage, name: str) -> list[dict[str, Any]]:
-    """The shards of a plan, as their identities.
+def read_plan(output: Storage, name: str) -> Iterator[dict[str, Any]]:
+    """The shards of a plan, as their identities, read once and never all in memory.
 
     Raises:
         NotFoundError: The output has no such plan.
+        KeyError, RecursionError, TypeError, ValueError: It is damaged. What it lists may be known
+            by then: its digest is, at its end.
     """
-    found: list[dict[str, Any]] = json.loads(output.read(plan_name(name)))["shards"]
-    return found
+    digest = PlanDigest()
+
+    def digested() -> Iterator[bytes]:
+        for block in output.blocks(plan_name(name)):
+            digest.update(block)
+            yield block
+
+    yield from entries_of(digested())
+    if digest.plan_id != name:
+        raise ValueError("a plan whose bytes are not those that it is named for")

@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import findings, looks
 from pipeline.distributions import Distributions
-from pipeline.entries import entries
+from pipeline.entries import Cursor, entries
 from pipeline.errors import CorruptShardError, NotFoundError
-from pipeline.layout import MANIFEST, SUCCESS
+from pipeline.layout import MANIFEST, SUCCESS, visible
 from pipeline.published import (
     FOOTER_THREADS,
     FileFacts,
@@ -38,8 +38,9 @@ from pipeline.storage.at_hand import is_at_hand_in
 from pipeline.threads import in_threads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from pipeline.records import Shard
     from pipeline.storage import Storage
 
 _HEAD = 4096
@@ -53,9 +54,10 @@ def complete(
     output: Storage,
     fingerprint: str,
     plan_id: str,
-    planned: Iterable[Mapping[str, Any]],
+    planned: Sequence[Shard],
     *,
     idle: bool = False,
+    shared: bool = False,
     accept: Callable[[Distributions], None] | None = None,
 ) -> bool:
     """Writes the manifest and `_SUCCESS`, if each planned shard is published.
@@ -64,9 +66,11 @@ def complete(
         output: The output.
         fingerprint: The job's.
         plan_id: Id of the frozen plan.
-        planned: The identities of its shards.
+        planned: Its shards, sorted by name.
         idle: Whether nothing was published since the marks were last written, as far as the
             caller knows. Then marks that fit the listing are believed, and nothing is written.
+        shared: Whether other runs have shares of the plan: then some are likely to be left, which
+            is found out before anything is kept of the listing.
         accept: Is told what the predictions look like, and may raise: then there is a manifest,
             and no `_SUCCESS`.
 
@@ -77,6 +81,8 @@ def complete(
         CorruptShardError: A published file is not what it should be; nothing was written.
         StorageError: Storage failed.
     """
+    if shared and not _all_visible(output, planned):
+        return False
     inventory = take_inventory(output)
     if idle and vouched(output) == plan_id and _fits(entries(output, MANIFEST), inventory):
         if accept is not None:
@@ -84,14 +90,14 @@ def complete(
             accept(looks.of_output(output))
             output.replace(SUCCESS, success(plan_id, output.read(MANIFEST)))
         return True
-    wanted = {shard["name"]: shard for shard in planned}
-    if not wanted.keys() <= inventory.files.keys():
+    if not all(shard.name in inventory.files for shard in planned):
         return False
+    wanted = Cursor(shard.identity for shard in planned)
     manifest, seen = Manifest(), Distributions()
     for file, letters in pairs(output, inventory):
-        if file.name not in wanted and (file.note is None or file.note.fingerprint != fingerprint):
+        planned_as = wanted.at(file.name)
+        if planned_as is None and (file.note is None or file.note.fingerprint != fingerprint):
             continue  # not ours to vouch for; `verify` points it out
-        planned_as = wanted.get(file.name)
         if planned_as is not None and file.note is not None and file.note.input != planned_as:
             return False  # published from what the shard was before: another share replaces it
         _refuse_wrong(output, file, letters, fingerprint, planned_as)
@@ -104,6 +110,12 @@ def complete(
         accept(seen)
     output.replace(SUCCESS, success(plan_id, whole))
     return True
+
+
+def _all_visible(output: Storage, planned: Sequence[Shard]) -> bool:
+    """Whether each planned shard is published, by a listing that is sorted as they are."""
+    there = (info.name for info in visible(output))
+    return all(any(name == shard.name for name in there) for shard in planned)
 
 
 def withdraw(output: Storage) -> None:

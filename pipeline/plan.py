@@ -6,10 +6,8 @@ No function here touches a file, a clock or a model; each is a function from rec
 from __future__ import annotations
 
 import hashlib
-import heapq
 import io
 import json
-import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -151,29 +149,6 @@ def is_dead_letters(shard: Shard) -> bool:
     return DEAD_LETTER_MARK in shard.schema.names
 
 
-def share(shards: Sequence[Shard], index: int, count: int) -> tuple[Shard, ...]:
-    """The shards of one of `count` shares, in order.
-
-    The shares are a partition of the shards, alike in rows: from the biggest to the smallest, each
-    shard goes to the share that has the fewest rows. They depend on the shards alone, never on
-    what is published by now.
-    """
-    loads = [(0, share) for share in range(count)]
-    ours: set[str] = set()
-    for shard in sorted(shards, key=lambda shard: (-shard.rows, shard.name)):
-        rows, least = loads[0]
-        # An empty shard must not make all of them go to one share.
-        heapq.heapreplace(loads, (rows + max(1, shard.rows), least))
-        if least == index:
-            ours.add(shard.name)
-    return tuple(shard for shard in shards if shard.name in ours)
-
-
-def share_of_unreadable(name: str, count: int) -> int:
-    """Which share reports a file that cannot be read: its rows are not known."""
-    return zlib.crc32(name.encode("utf-8", "surrogateescape")) % count
-
-
 def work_units(
     pending: Sequence[Shard], batch_size: int, small_shard_rows: int
 ) -> tuple[WorkUnit, ...]:
@@ -228,7 +203,23 @@ def plan_id(stored_listing: bytes) -> str:
 
 def id_of_blocks(blocks: Iterable[bytes]) -> str:
     """The same, of a listing that is read a part at a time."""
-    digest = hashlib.sha256()
+    digest = PlanDigest()
     for block in blocks:
         digest.update(block)
-    return digest.hexdigest()[:16]
+    return digest.plan_id
+
+
+class PlanDigest:
+    """The name of a plan, while its listing goes by."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+
+    def update(self, block: bytes) -> None:
+        """Takes the next bytes of the listing."""
+        self._digest.update(block)
+
+    @property
+    def plan_id(self) -> str:
+        """The name of the plan that has been seen."""
+        return self._digest.hexdigest()[:16]

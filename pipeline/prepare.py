@@ -164,7 +164,7 @@ def begin(survey: Survey, identity: JobIdentity, note: str) -> tuple[RunRecord, 
         survey.output,
         {n: (str(theirs[n]), str(ours[n])) for n in ours if ours[n] != theirs[n]},
     )
-    return record, ledger.freeze_plan(survey.output, survey.found.shards)
+    return record, survey.freeze()
 
 
 def raised_again(error: PredictFailedError) -> ScoringError:

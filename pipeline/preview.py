@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.errors import ModelError
 from pipeline.plan import work_units
 from pipeline.runtime import begin_import
+from pipeline.shares import balance
 from pipeline.staffing import Staff
 from pipeline.survey import Survey, survey
 
@@ -23,12 +24,15 @@ if TYPE_CHECKING:
     from pipeline.records import FailedShard, Shard
 
 
-def plan(job: Job, *, with_model: bool) -> tuple[dict[str, Any], list[FailedShard]]:
+def plan(
+    job: Job, *, with_model: bool, shares: int | None = None
+) -> tuple[dict[str, Any], list[FailedShard]]:
     """What `score` would do.
 
     Args:
         job: The job.
         with_model: Whether to load the model, and so to check each shard's columns against it.
+        shares: How many shares to tell of: how even they are; None: of none.
 
     Returns:
         The plan as a JSON document, and the shards that cannot be scored.
@@ -64,6 +68,8 @@ def plan(job: Job, *, with_model: bool) -> tuple[dict[str, Any], list[FailedShar
         "on_bad_row": job.on_bad_row,
         "keep": list(job.keep),
     }
+    if shares is not None:
+        document["shares"] = _shares(surveyed.found.shards, shares)
     if at.pending:
         capacity = Staff(job).capacity(surveyed)
         document |= {"workers": capacity.workers, "threads": capacity.threads}
@@ -83,6 +89,19 @@ def plan(job: Job, *, with_model: bool) -> tuple[dict[str, Any], list[FailedShar
     ]
     document["shards"]["failed"] = len(failed)
     return document, failed
+
+
+def _shares(shards: Iterable[Shard], count: int) -> dict[str, Any]:
+    """How even shares of the whole input are, whatever is published of it."""
+    found = balance([shard.rows for shard in shards], count)
+    return {
+        "count": count,
+        "smallest_rows": found.smallest,
+        "biggest_rows": found.biggest,
+        "mean_rows": round(found.mean, 1),
+        "imbalance": round(found.imbalance, 4),
+        "biggest_shard_rows": found.biggest_shard,
+    }
 
 
 def _decided(surveyed: Survey) -> dict[str, Any]:

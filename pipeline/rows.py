@@ -97,7 +97,7 @@ def _record_batches(
         return
     storage = storage_at(shard.root)
     with parquet_errors(shard.path), _unchanged(shard), _opened(storage, shard) as file:
-        refuse_swapped(storage, shard)
+        refuse_swapped(storage, shard, file)
         on_disk = isinstance(file, pa.OSFile)
         whole = file.read() if on_disk and file.size() <= _READ_WHOLE else None
         source = file if whole is None else pa.BufferReader(whole)
@@ -184,10 +184,17 @@ def _unchanged(shard: Shard) -> Iterator[None]:
         raise _swapped(shard, error.received or "another version") from error
 
 
-def refuse_swapped(storage: Storage, shard: Shard) -> None:
-    """Raises ChangedInputError if the shard is not the file whose footer was read."""
+def refuse_swapped(storage: Storage, shard: Shard, opened: pa.NativeFile | None = None) -> None:
+    """Raises ChangedInputError if the shard is not the file whose footer was read.
+
+    Args:
+        storage: Where it is.
+        shard: The shard.
+        opened: The shard, just opened: what an object store told with that is not asked again.
+    """
+    told = opened.version if isinstance(opened, RemoteFile) else None
     try:
-        now = storage.info(shard.key)
+        now = storage.info(shard.key) if told is None else told
     except NotFoundError as error:
         raise _swapped(shard, "it is gone") from error
     known = ObjectInfo(shard.key, shard.size, shard.mtime_ns, shard.etag)

@@ -18,13 +18,12 @@ model that disagrees with itself, ends the run.
 from __future__ import annotations
 
 from contextlib import ExitStack, nullcontext, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 from pipeline import checkpoints, frozen, manifest
 from pipeline.errors import BusyError, ShardscoreError, StorageError
 from pipeline.guard import Guard
-from pipeline.ledger import freeze_plan
-from pipeline.plan import listing, plan_id
 from pipeline.progress import Silent
 from pipeline.run_state import Run
 from pipeline.staffing import Staff
@@ -77,10 +76,11 @@ def _surveyed(job: Job, staff: Staff, claim: Claim) -> Survey:
     # A share may turn out to have no work: it claims when all is known.
     early = claim.make if job.shard_index is None else None
     surveyed = survey(job, staff.expect, claim=early)
-    if job.plan_id is None or surveyed.frozen:
+    if job.plan_id is None or surveyed.plan is not None:
         return surveyed
-    if frozen.freeze(surveyed.output, job.plan_id, surveyed.found):
-        return surveyed
+    plan = frozen.freeze(surveyed.output, job.plan_id, surveyed.found)
+    if plan is not None:
+        return replace(surveyed, plan=plan)
     return survey(job, staff.expect, claim=early)
 
 
@@ -152,7 +152,7 @@ def _begun(surveyed: Survey, observer: Observer) -> Run:
     if surveyed.record is not None:
         # With nothing to do, an output that can only be read is as good as any.
         with suppress(StorageError) if surveyed.idle else nullcontext():
-            run.keep_reports(freeze_plan(surveyed.output, surveyed.found.shards))
+            run.keep_reports(surveyed.freeze())
     for failed in (*surveyed.unreadable, *surveyed.standing.changed):
         run.shard_failed(failed)
     if surveyed.rewritten_note:
@@ -198,16 +198,16 @@ def _end(
     if run.failures or surveyed.found.failed or identity is None:
         return run.close()
     shards = surveyed.found.shards
-    name = plan_id(listing(shards))  # also where an output that can only be read has kept no plan
+    name = run.plan_id or surveyed.plan_id  # an output that can only be read keeps no plan
     failure: ShardscoreError | None = None
     try:
-        planned = (shard.identity for shard in shards)
         manifest.complete(
             surveyed.output,
             identity.fingerprint,
             name,
-            planned,
+            shards,
             idle=surveyed.idle,
+            shared=surveyed.job.shard_count is not None,
             accept=None if guard is None else guard.accept,
         )
     except ShardscoreError as error:

@@ -72,6 +72,11 @@ class Run:
         self.observer.standing(self._now("running"))
 
     @property
+    def plan_id(self) -> str:
+        """The id of the plan under which reports are kept; empty as long as they are not."""
+        return self._report.plan_id
+
+    @property
     def failures(self) -> int:
         """Shards that failed so far."""
         return sum(outcome.status == "failed" for outcome in self._outcomes)

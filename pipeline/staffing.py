@@ -19,7 +19,6 @@ from pipeline.capacity import Capacity, Work, decided
 from pipeline.errors import StorageError
 from pipeline.machine import this_machine
 from pipeline.model_file import stored_bytes
-from pipeline.plan import listing, plan_id
 from pipeline.pool import Pool
 from pipeline.runtime import begin_import, bound_threads
 from pipeline.storage import storage_at
@@ -76,7 +75,7 @@ class Staff:
             return self._capacity
         pending, threads = surveyed.standing.pending, self._job.threads
         last = self._unfinished if threads == "auto" and pending else {}
-        if last and last.get("plan_id") == plan_id(listing(surveyed.found.shards)):
+        if last and last.get("plan_id") == surveyed.plan_id:
             threads = last.get("threads") or "auto"  # it was not always told
         return self._decided(len(pending), sum(shard.size for shard in pending), threads)
 

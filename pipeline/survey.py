@@ -12,7 +12,8 @@ from pipeline.discover import Discovery, described, is_readable, listed
 from pipeline.errors import shortened
 from pipeline.job import disagreements
 from pipeline.model import digest_model
-from pipeline.plan import Standing, share, share_of_unreadable, standing, together
+from pipeline.plan import Standing, listing, plan_id, standing, together
+from pipeline.shares import share, share_of_unreadable
 from pipeline.spans import Span, reach
 from pipeline.storage import ObjectInfo, Storage, storage_at
 from pipeline.threads import chunks
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from pipeline.discover import Known
     from pipeline.footer import Provenance
+    from pipeline.frozen import Frozen
     from pipeline.inputs import Found
     from pipeline.job import Job, RunRecord
     from pipeline.records import FailedShard, Shard
@@ -54,7 +56,8 @@ class Survey:
         replaced: Name → the published file that is to be replaced, since its shard has changed.
         checkpoints: Name → the checkpoints of a pending shard.
         other_files: How many files the output shows that are of no shard of the input.
-        frozen: Whether the input is what the job's plan id stands for.
+        plan: Id of the stored plan that the job's plan id stands for; None: the input is what is
+            there now.
     """
 
     job: Job
@@ -69,7 +72,20 @@ class Survey:
     replaced: dict[str, ObjectInfo]
     checkpoints: dict[str, list[Span]]
     other_files: int
-    frozen: bool = False
+    plan: str | None = None
+
+    @property
+    def plan_id(self) -> str:
+        """Id of the plan of what was found, stored or not."""
+        return self.plan or plan_id(listing(self.found.shards))
+
+    def freeze(self) -> str:
+        """Sees to it that the plan of what was found is stored; returns its id.
+
+        Raises:
+            StorageError: It could not be.
+        """
+        return self.plan or ledger.freeze_plan(self.output, self.found.shards)
 
     @property
     def rewritten_note(self) -> str | None:
@@ -136,16 +152,15 @@ def survey(
     record = layout.read_record(output)
     if record is not None:
         layout.refuse_mismatch(output, disagreements(job, model_sha256, code_sha256, record))
-    files = listed(job.input, job.output, follow_links=job.follow_links)
-    there = layout.published(output)
-    others = len(there.keys() - {file.name for file in files})
-    plan = frozen.thaw(output, job.plan_id) if job.plan_id is not None else None
-    if plan is not None:
-        names = plan.names
-        files = [file for file in files if file.name in names]
+    plan = None
+    if job.plan_id is not None:
+        plan = frozen.thaw(output, job.plan_id, job.shard_index, job.shard_count)
+    wanted = plan.mine if plan is not None else None
+    files = listed(job.input, job.output, follow_links=job.follow_links, only=wanted)
+    there, others = _published(output, files, plan)
     unpublished = [file for file in files if file.name not in there]
     if any(is_readable(file, job.output) for file in unpublished[:_TRIED]):
-        share_of = job.shard_count or 1
+        share_of = job.shard_count or 1 if plan is None else 1
         size = sum(file.size for file in unpublished)
         work(-(-len(unpublished) // share_of), size // share_of)
     del unpublished
@@ -156,7 +171,7 @@ def survey(
 
     # Which shards a share has depends on all footers, and to score again takes schemas.
     if plan is not None:
-        found, ours = frozen.held_against(plan, files, job, there, output)
+        found, ours = frozen.held_against(plan, files, there, output)
     elif record is None or job.rescore_changed or job.shard_count is not None:
         found = described(files, job.output)
         ours = _ours(found, job)
@@ -195,8 +210,28 @@ def survey(
             name: found for name, found in spans.listing(output).items() if name in pending
         },
         other_files=others,
-        frozen=plan is not None,
+        plan=plan.plan if plan is not None else None,
     )
+
+
+def _published(
+    output: Storage, files: Iterable[Found], plan: Frozen | None
+) -> tuple[dict[str, ObjectInfo], int]:
+    """Published files by name, of a frozen input those of this run; and how many others there are
+    that are of no shard of the input."""
+    if plan is None:
+        there = layout.published(output)
+        return there, len(there.keys() - {file.name for file in files})
+    found: dict[str, ObjectInfo] = {}
+    names, others = plan.names, 0
+    name = next(names, None)
+    for info in layout.visible(output):  # both are sorted: neither needs to be in memory
+        while name is not None and name < info.name:
+            name = next(names, None)
+        others += name != info.name
+        if info.name in plan.mine:
+            found[info.name] = info
+    return found, others
 
 
 def _known(

@@ -75,6 +75,8 @@ def plan_text(document: dict[str, Any]) -> str:
         "rows": f"{rows['pending']:,} to score of {rows['total']:,} "
         f"({size(bytes_['pending'])} of {size(bytes_['total'])})",
     }
+    if "shares" in document:
+        lines["shares"] = _shares(document["shares"])
     if "batch_size" in document:
         lines["batch size"] = f"{document['batch_size']:,} rows"
         lines["small shards"] = (
@@ -182,6 +184,17 @@ def verify_text(document: dict[str, Any]) -> str:
     notes += [f"note: {line}" for line in document["notes"]]
     parts += ["\n".join(map(printable, notes))] if notes else []
     return "\n\n".join(parts)
+
+
+def _shares(shares: Mapping[str, Any]) -> str:
+    text = (
+        f"{shares['count']:,} of {shares['smallest_rows']:,} to {shares['biggest_rows']:,} rows, "
+        f"{shares['mean_rows']:,.0f} on average"
+    )
+    if shares["biggest_shard_rows"] > shares["mean_rows"]:
+        # No sharing can do better: the biggest share has that shard.
+        text += f"; one shard alone has {shares['biggest_shard_rows']:,}"
+    return text
 
 
 def _findings(found: Sequence[Mapping[str, str]]) -> str:

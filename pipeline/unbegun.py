@@ -27,7 +27,7 @@ def unbegun(job: Job, found: Discovery, model_sha256: str, code_sha256: str) -> 
         record=None,
         found=found,
         unreadable=found.failed,
-        standing=Standing(done=(), pending=found.shards, changed=()),
+        standing=Standing(done=(), pending=tuple(found.shards), changed=()),
         rewritten=(),
         replaced={},
         checkpoints={},

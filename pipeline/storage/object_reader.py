@@ -19,6 +19,7 @@ from pipeline.errors import (
     VersionChangedError,
 )
 from pipeline.storage.object_errors import range_not_there, translated
+from pipeline.storage.object_listing import described
 from pipeline.storage.planned import PlannedReads
 from pipeline.storage.read_ahead import ReadAhead
 from pipeline.storage.remote_file import PlannedReader
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from obstore import GetOptions
 
+    from pipeline.storage.base import ObjectInfo
     from pipeline.storage.buckets import Client
 
 TAIL = 64 * 1024
@@ -63,6 +65,7 @@ class ObjectReader(PlannedReader):
                     raise
                 tail = b""
                 meta = client.head(key)
+        self._version = described(meta, key)
         self._size = meta["size"]
         self._etag = meta["e_tag"]
         self._tail = tail
@@ -99,6 +102,10 @@ class ObjectReader(PlannedReader):
     @property
     def hungry(self) -> bool:
         return self._planned.hungry
+
+    @property
+    def version(self) -> ObjectInfo:
+        return self._version
 
     def close(self) -> None:
         if not self.closed:

@@ -14,6 +14,8 @@ import pyarrow as pa
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pipeline.storage.base import ObjectInfo
+
 
 class PlannedReader(io.RawIOBase):
     """A file object that makes something of what it is told; by itself nothing."""
@@ -30,6 +32,11 @@ class PlannedReader(io.RawIOBase):
     def hungry(self) -> bool:
         """Whether it could make use of being told more."""
         return False
+
+    @property
+    def version(self) -> ObjectInfo | None:
+        """The version that is read, as the request that opened it told; None if it told nothing."""
+        return None
 
 
 class RemoteFile(pa.PythonFile):  # type: ignore[misc]
@@ -52,3 +59,8 @@ class RemoteFile(pa.PythonFile):  # type: ignore[misc]
     def hungry(self) -> bool:
         """See `PlannedReader.hungry`."""
         return self._reader.hungry
+
+    @property
+    def version(self) -> ObjectInfo | None:
+        """See `PlannedReader.version`."""
+        return self._reader.version

@@ -272,6 +272,10 @@ class _RetryingFile(PlannedReader):
     def hungry(self) -> bool:
         return isinstance(self._file, RemoteFile) and self._file.hungry
 
+    @property
+    def version(self) -> ObjectInfo | None:
+        return self._file.version if isinstance(self._file, RemoteFile) else None
+
     def close(self) -> None:
         if not self.closed:
             self._file.close()

@@ -181,6 +181,32 @@ def test_a_plan_reads_well(cli: Any, model: Path, lake: Path, tmp_path: Path) ->
     assert "column:   b" in done.err
 
 
+@pytest.mark.parametrize("share", [(), ("--shard-index", 1)])
+def test_a_plan_tells_how_even_shares_are_whether_or_not_it_is_of_one(
+    cli: Any, model: Path, lake: Path, tmp_path: Path, share: tuple[object, ...]
+) -> None:
+    config = tmp_path / "job.toml"
+    config.write_text(f"model = '{model}'\ninput = '{lake}'\noutput = '{tmp_path / 'out'}'\n")
+    asked = ("plan", "--no-model", "--config", config, "--shard-count", 2, *share)
+    found = cli(*asked, "--json").document
+    assert found["shares"] == {
+        "count": 2,
+        "smallest_rows": 10,
+        "biggest_rows": 20,
+        "mean_rows": 15.0,
+        "imbalance": 1.3333,
+        "biggest_shard_rows": 10,
+    }
+    assert found["shards"]["total"] == (1 if share else 3)
+    assert "2 of 10 to 20 rows, 15 on average\n" in cli(*asked).out
+
+
+def test_to_score_a_share_its_number_is_needed(score: Any) -> None:
+    done = score("--shard-count", 2)
+    assert done.code == 64
+    assert "go together" in done.err
+
+
 def test_a_bug_is_70_and_says_that_running_again_is_safe(
     score: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,8 +19,8 @@ import yaml
 
 from pipeline.discover import discover
 from pipeline.layout import FROZEN
-from pipeline.plan import share
 from pipeline.proof import document
+from pipeline.shares import share
 from pipeline.storage import LocalStorage, storage_at
 from pipeline.verify import verify
 from tests.faults.lake import (

@@ -132,7 +132,7 @@ class Made:
         self.publish(name, scored(table, bad), note)
 
     def complete(self, *, idle: bool = False) -> bool:
-        planned = (shard.identity for shard in self.shards.values())
+        planned = tuple(self.shards.values())
         fingerprint = IDENTITY.fingerprint
         return manifest.complete(self.storage, fingerprint, self.plan_id, planned, idle=idle)
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
-from pipeline import frozen, preview
+from pipeline import frozen, preview, survey
 from pipeline.errors import OutputMismatchError
 from pipeline.job import Job
 from pipeline.layout import frozen_name, plan_name
@@ -144,10 +144,10 @@ def test_who_comes_second_takes_what_the_first_has_frozen(
 ) -> None:
     thaw, asked = frozen.thaw, []
 
-    def raced(storage: Any, plan_id: str) -> Any:
+    def raced(storage: Any, plan_id: str, *share_of: int | None) -> Any:
         asked.append(plan_id)
         if len(asked) > 1:
-            return thaw(storage, plan_id)
+            return thaw(storage, plan_id, *share_of)
         # Another run looks, freezes and ends, while this one goes on with nothing frozen.
         share(lake, output, 0)
         add(lake, "a-new.parquet", 1000)
@@ -267,6 +267,33 @@ def test_the_shards_of_other_shares_are_not_opened(
     ours = {f"{lake.shards}/{name}" for name in names(output) - before}
     assert ours
     assert {path for path in opened if path.startswith(str(lake.shards))} == ours
+
+
+@pytest.mark.parametrize("index", range(SHARES))
+def test_what_is_in_no_listing_is_counted_whoever_asks(
+    lake: Lake, output: Path, index: int
+) -> None:
+    (lake.shards / "bad.parquet").write_bytes(b"no Parquet file")
+    share(lake, output, 0)
+    for name in ("a.parquet", "s1a.parquet", "z.parquet"):
+        (output / name).write_bytes(b"of another input")
+    job = lake.job(output, shard_index=index, shard_count=SHARES, plan_id=UID)
+    document, _ = preview.plan(job, with_model=False)
+    assert document["other_files"] == 3
+    assert document["rows"]["total"] == 9 + 7 + 5 + 3
+
+
+def test_the_work_of_a_share_is_told_of_as_what_it_has(lake: Lake, output: Path) -> None:
+    share(lake, output, 0)
+    left = {path.name for path in lake.shards.glob("*.parquet")} - names(output)
+    told: list[int] = []
+    for index in (1, 2):
+        job = lake.job(output, shard_index=index, shard_count=SHARES, plan_id=UID)
+        work: list[int] = []
+        survey.survey(job, lambda shards, _bytes, work=work: work.append(shards))
+        assert work[0] == work[-1]
+        told.append(work[0])
+    assert sum(told) == len(left)
 
 
 # Ids

@@ -18,12 +18,11 @@ from pipeline.plan import (
     GROUP_SHARDS,
     listing,
     plan_id,
-    share,
-    share_of_unreadable,
     standing,
     work_units,
 )
 from pipeline.records import Shard, WorkUnit
+from pipeline.shares import share, share_of_unreadable
 from tests.unit.conftest import FINGERPRINT, note_of, shard
 
 
