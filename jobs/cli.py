@@ -75,6 +75,8 @@ def score(
     plan_id: opt.PlanId = None,
     workers: opt.Workers = None,
     threads: opt.Threads = None,
+    engine: opt.Engine = "local",
+    ray_address: opt.RayAddress = None,
     fail_fast: opt.FailFast = False,
     metrics_file: opt.MetricsFile = None,
     pushgateway: opt.PushgatewayAddress = None,
@@ -89,6 +91,7 @@ def score(
     share_one_heap()
     keep_imports()
     with no_collections():
+        from jobs.engines import engine_named
         from jobs.monitor import monitor
         from jobs.settings import job_from
         from pipeline import report as reports
@@ -104,7 +107,8 @@ def score(
         observer.is_share(job.shard_index)
         stop = Stop()
         heed_signals(stop)
-        report = run_score(job, observer, stop, fail_fast=fail_fast)
+        with engine_named(engine, ray_address) as place:
+            report = run_score(job, observer, stop, fail_fast=fail_fast, engine=place)
         if as_json:
             print(json.dumps(reports.as_json(report), indent=1))
         elif log_format == "json":
