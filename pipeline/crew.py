@@ -23,10 +23,10 @@ from pipeline.errors import (
     ModelError,
     ShardscoreError,
     StoppedError,
+    StorageError,
     WorkerDiedError,
-    printable,
 )
-from pipeline.losses import Losses, what_is_left
+from pipeline.losses import AGAIN, Losses, died_error, what_is_left
 from pipeline.worker import Order, Ready, packed
 
 if TYPE_CHECKING:
@@ -40,9 +40,6 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 0.1
 """How long a wish to stop may go unnoticed."""
-
-
-_AGAIN = "run the same command again: it continues with what is left"
 
 
 class WorkerBugError(Exception):
@@ -71,6 +68,8 @@ class Crew:
         self._busy: dict[int, Order] = {}
         self._finished: dict[int, set[str]] = {}
         self._losses = Losses(workers.tries)
+        self._lost_any = False
+        self._output = surveyed.output
         self._record: RunRecord | None = None
         self._error: BaseException | None = None
         self._stopped: StoppedError | None = None
@@ -130,6 +129,9 @@ class Crew:
             if not self._stopping:
                 self._heed(fail_fast=fail_fast)
         self.dismiss()
+        if self._lost_any:
+            with suppress(StorageError):  # what they had staged; it is in nobody's way
+                self._output.sweep()
         if self._error is not None:
             raise self._error
         if fail_fast and self._run.failures:
@@ -141,7 +143,7 @@ class Crew:
         if self._died:
             raise self._died[0]
         if left:
-            raise WorkerDiedError("no worker is left to score the other shards", hint=_AGAIN)
+            raise WorkerDiedError("no worker is left to score the other shards", hint=AGAIN)
 
     def dismiss(self) -> None:
         """Nothing is left for those that have nothing in hand; those that still prepare end too."""
@@ -250,15 +252,18 @@ class Crew:
         prepared = self._prepared.pop(number, None) is not None
         with suppress(ValueError):
             self._free.remove(number)
+        self._lost_any = True
         error = died_error(number, died, order, prepared=prepared)
         self._listeners[number].shard_dropped()
-        left = order and what_is_left(order, self._finished[number])
         goes_on = "the other workers go on" if for_good else "it is begun again"
+        left = order and what_is_left(order, self._finished[number])
         if left and self._losses.bearable(left):
             self._left.appendleft(left)
             goes_on = "what it had in hand is given to the next one that is free"
         elif left or for_good:
             self._died.append(error)
+            if left and not for_good:
+                goes_on = f"that was lost {self._workers.tries} times, and is left"
         if self._workers.alive:
             self._run.observer.event(
                 "worker_died",
@@ -268,39 +273,3 @@ class Crew:
                 signal=died.signum,
                 said=died.said,
             )
-
-
-def died_error(
-    number: int, died: Died, order: Order | None, *, prepared: bool = True
-) -> WorkerDiedError:
-    """The error for a worker that died.
-
-    Args:
-        number: The worker's.
-        died: How it ended.
-        order: What it had in hand; None: it was not scoring.
-        prepared: Whether its model was loaded.
-    """
-    if died.signum is not None:
-        how = f"was killed by signal {died.signum}"
-    elif died.code is not None:
-        how = f"ended by itself, with code {died.code},"
-    else:
-        how = f"was lost with its process on {died.place}"
-    doing = "between two shards" if prepared else "while it loaded the model"
-    if order is not None:
-        more = f" and {len(order.shards) - 1:,} other small shards" if order.shards[1:] else ""
-        doing = f"while scoring {printable(order.shards[0])}{more}"
-    memory = died.signum == signal.SIGKILL
-    return WorkerDiedError(
-        f"worker {number} {how} {doing}" + ("; probably out of memory" if memory else ""),
-        received=died.said or None,
-        hint=f"{_AGAIN}; if it happens again, "
-        + (
-            "use fewer --workers"
-            if memory
-            else f"look at the logs of {died.place}"
-            if died.place
-            else "use --workers 1 to see the whole error"
-        ),
-    )

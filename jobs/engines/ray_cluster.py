@@ -1,12 +1,15 @@
 """The way to a cluster of Ray's, and what is kept from disturbing this process on it.
 
-Ray takes over a process that it connects: it sets a handler for SIGTERM and a hook for exceptions,
-and prints what happens on the cluster to standard output, where only results belong. Its attempt to
-connect can hang, or end the process from within C++. So another process tries first.
+Ray takes over a process that it connects: it sets handlers for SIGTERM, in Python and in C++, and a
+hook for exceptions, and prints what happens on the cluster to standard output, where only results
+belong. Its attempt to connect can hang, or end the process from within C++: another tries first.
 """
 
 from __future__ import annotations
 
+import os
+import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -15,8 +18,8 @@ from typing import Any
 
 from pipeline.errors import ConfigError, EngineError, shortened
 
-CONNECT_SECONDS = 30.0
-"""How long the way to a cluster may take."""
+CONNECT_SECONDS = 20.0
+"""How long the way to a cluster may take. A second or two is usual."""
 
 _TRY = (
     "import sys, ray; ray.init(address=sys.argv[1], log_to_driver=False, logging_level='ERROR'); "
@@ -35,7 +38,7 @@ def connected(address: str | None) -> tuple[Any, bool]:
         ConfigError: Ray is not installed, or the address is of a kind that is not served.
         EngineError: There is no answer.
     """
-    wanted = address or "auto"
+    wanted = address or os.environ.get("RAY_ADDRESS") or "auto"
     if "://" in wanted:
         raise ConfigError(
             "a driver of Ray's runs on a node of the cluster",
@@ -47,6 +50,7 @@ def connected(address: str | None) -> tuple[Any, bool]:
     ray = _imported()
     if ray.is_initialized():
         return ray, False
+    _knock(wanted)
     _try(wanted)
     failed: list[BaseException] = []
 
@@ -62,6 +66,9 @@ def connected(address: str | None) -> tuple[Any, bool]:
     thread.join(CONNECT_SECONDS)
     if failed or thread.is_alive():
         raise _unreachable(wanted, str(failed[0]) if failed else None)
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.getsignal(number))  # in the place of C++'s, which prints
     return ray, True
 
 
@@ -81,6 +88,17 @@ def _imported() -> Any:
     # What Ray would print of the cluster; it is in Ray's own logs, and what matters is told by us.
     worker.print_to_stdstream = lambda *_data, **_how: None
     return ray
+
+
+def _knock(address: str) -> None:
+    """Raises EngineError if nobody listens at `host:port`, where Ray would go on trying."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise _unreachable(address, str(error)) from error
 
 
 def _try(address: str) -> None:

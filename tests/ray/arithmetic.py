@@ -2,18 +2,23 @@
 
     python -m tests.ray.arithmetic score --engine ray --ray-address host:port …
 
-An actor is begun by a cluster, which knows nothing of the test's variables: they are handed on.
+A cluster begins actors, and knows nothing of a test's variables: they are handed on. Besides those
+of `tests.faults.arithmetic` the environment may say
+
+    STARTED  a file that gets a line an actor: its process and Ray's id of its node
+    BLIND    a folder that actors see in the place of the output
 """
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from tests.faults.arithmetic import install
 
 HANDED_ON = (
-    *("PAUSE", "LOAD_PAUSE", "SCORED", "PRINTS", "DIES", "DIES_TIMES", "RAISES", "RAISED"),
-    *("GROUP_ROWS", "STARTED", "BLIND"),
+    *("PAUSE", "LOAD_PAUSE", "SCORED", "PRINTS", "DIES", "RAISES", "RAISED", "GROUP_ROWS"),
+    *("STARTED", "BLIND"),
 )
 
 
@@ -38,11 +43,20 @@ def stand_in() -> None:
 
 def begin_actor(variables: dict[str, str]) -> None:
     """What the process of an actor does first."""
+    import ray
+
+    from pipeline import worker
+
     os.environ.update(variables)
     install()
-    if started := os.environ.get("STARTED"):
-        with open(started, "a") as file:
-            file.write(f"{os.getpid()} {os.environ.get('PLACE', '')}\n")
+    if started := variables.get("STARTED"):
+        node = ray.get_runtime_context().get_node_id()
+        with Path(started).open("a") as file:
+            file.write(f"{os.getpid()} {node}\n")
+    if blind := variables.get("BLIND"):
+        from pipeline.storage import storage_at
+
+        worker.storage_at = lambda _address: storage_at(blind)
 
 
 if __name__ == "__main__":
