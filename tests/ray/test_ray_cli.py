@@ -139,7 +139,7 @@ def test_a_signal_has_each_actor_save_what_it_has_scored(
     assert run.returncode == code, err
     assert "stopped before all shards were scored" in err
     assert "received at time" not in err, "Ray's own handler"
-    assert "by predict" in out
+    assert "8 left" in out
     wait_for(lambda: not any(map(is_there, pids)))
     assert_whole(on_ray.output, reference)
     begun = {name: scored_rows(on_ray.told, f"{name}.parquet") for name in BIG}
