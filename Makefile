@@ -10,7 +10,7 @@ BENCH  ?=
 PYTEST := $(BIN)/python -m pytest --numprocesses=logical --maxprocesses=4 --dist=worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help setup score score-digits test test-quick test-long test-faults k8s-test bench bench-setup bench-checkpoints check lock sample-data clean
+.PHONY: help setup score score-digits test test-quick test-long test-faults k8s-test ray-test bench bench-setup bench-checkpoints check lock sample-data clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "; print "make TARGET, where TARGET is one of\n"} \
@@ -37,19 +37,23 @@ score-digits: $(READY) ## Score PNG images of digits into out/digit_images, and 
 	$(BIN)/python sample_data/accuracy.py $(OUT)/digit_images
 
 test: $(READY) ## Run the tests, but for the long ones and the sweeps over faults
-	$(PYTEST) -m 'not faults and not long'
+	$(PYTEST) -m 'not faults and not long and not ray'
 
 test-quick: $(READY) ## Run the tests that take less than ten seconds each
-	$(PYTEST) -m 'not slow and not long and not faults'
+	$(PYTEST) -m 'not slow and not long and not faults and not ray'
 
 test-long: $(READY) ## Run the long tests: compare, memory, the benchmark, the README's commands (five minutes)
-	$(PYTEST) -m long
+	$(PYTEST) -m 'long and not ray'
 
 test-faults: $(READY) ## Sweep over faults: kills, full disks, system calls (needs root and strace)
-	$(PYTEST) -m faults -rA
+	$(PYTEST) -m 'faults and not ray' -rA
 
 k8s-test: $(READY) ## Hold the Kubernetes manifests against its schemas, and run their Job for real
 	$(PYTEST) tests/kubernetes
+
+# In one process: the cluster is begun once, and its nodes are taken away by one test at a time.
+ray-test: $(READY) ## Score on a real Ray cluster of three nodes, and take nodes and actors away (four minutes)
+	$(BIN)/python -m pytest -m ray tests/ray
 
 bench-setup: $(READY) ## Make the environments of those that `make bench` compares with
 	$(BIN)/python -m tests.bench.environments

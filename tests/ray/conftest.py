@@ -136,6 +136,10 @@ class RayRun:
         arguments = self.lake.arguments(
             self.output, "--workers", NODES, "--threads", 1, *engine, *more
         )
+        return self.command(*arguments, **variables)
+
+    def command(self, *arguments: str, **variables: str) -> subprocess.Popen[str]:
+        """A command, with arithmetic in the place of TensorFlow here and in actors."""
         own = {"STARTED": str(self.folder / "started"), "SCORED": str(self.told)}
         return subprocess.Popen(
             [sys.executable, "-m", "tests.ray.arithmetic", *arguments],
