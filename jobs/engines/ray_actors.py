@@ -30,7 +30,7 @@ POLL_SECONDS = 5.0
 """How long a call waits at an actor for news; what is said in that time arrives at once."""
 
 PLACE_SECONDS = 30.0
-"""How long it may take until some actor is up, before a word is said about it."""
+"""How long no actor may be up anywhere before a word is said about it."""
 
 MOST_LOSSES = 3
 """How often an actor may be lost without a unit scored in between, before it is given up. As often
@@ -81,8 +81,7 @@ class Actors:
     def __init__(self, ray: Any, count: int, threads: int) -> None:
         self._ray = ray
         self._threads = threads
-        self._begun = time.monotonic()
-        self._waited = False
+        self._nowhere_since: float | None = time.monotonic()
         self._calls = 0
         self._survey: tuple[bytes, Any] | None = None
         self._run_json: ObjectInfo | None = None
@@ -91,7 +90,7 @@ class Actors:
             max_restarts=-1,
             max_task_retries=0,
             scheduling_strategy="SPREAD",
-            concurrency_groups={"beside": 2},
+            concurrency_groups={"beside": 3},
         )(scorer.Scorer)
         self._actors = {number: _Actor(kind.remote(threads)) for number in range(1, count + 1)}
         for actor in self._actors.values():
@@ -223,19 +222,19 @@ class Actors:
         actor.orders[actor.handle.up.options(max_task_retries=-1).remote()] = kind
 
     def _waits_for_a_place(self) -> Iterator[tuple[int, Answer]]:
-        if self._waited or time.monotonic() < self._begun + PLACE_SECONDS:
-            return
-        self._waited = True
-        if self._actors and not any(actor.place for actor in self._actors.values()):
+        now = time.monotonic()
+        if not self._actors or any(actor.place for actor in self._actors.values()):
+            self._nowhere_since = None
+        elif self._nowhere_since is None:
+            self._nowhere_since = now
+        elif now - self._nowhere_since > PLACE_SECONDS:
+            self._nowhere_since = now + 10 * PLACE_SECONDS
             free = self._ray.available_resources().get("CPU", 0)
-            yield (
-                min(self._actors),
-                (
-                    "said",
-                    f"Ray has found no place for an actor yet, which takes {self._threads} CPUs of "
-                    f"one node; {free:g} are free on all nodes together",
-                ),
+            text = (
+                f"Ray has no place for an actor now, which takes {self._threads} CPUs of one node; "
+                f"{free:g} are free on all nodes together"
             )
+            yield min(self._actors), ("said", text)
 
     def _next(self, actor: _Actor) -> int:
         self._calls += 1
