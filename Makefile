@@ -15,7 +15,7 @@ COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-e
   --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
 .DEFAULT_GOAL := help
-.PHONY: help setup score score-digits test test-quick test-long test-faults k8s-test image image-test bench bench-setup bench-checkpoints bench-scale check lock sample-data clean
+.PHONY: help setup score score-digits test test-quick test-long test-faults k8s-test ray-test image image-test bench bench-setup bench-checkpoints bench-scale check lock sample-data clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "; print "make TARGET, where TARGET is one of\n"} \
@@ -42,19 +42,23 @@ score-digits: $(READY) ## Score PNG images of digits into out/digit_images, and 
 	$(BIN)/python sample_data/accuracy.py $(OUT)/digit_images
 
 test: $(READY) ## Run the tests, but for the long ones and the sweeps over faults
-	$(PYTEST) -m 'not faults and not long and not image'
+	$(PYTEST) -m 'not faults and not long and not image and not ray'
 
 test-quick: $(READY) ## Run the tests that take less than ten seconds each
-	$(PYTEST) -m 'not slow and not long and not faults and not image'
+	$(PYTEST) -m 'not slow and not long and not faults and not image and not ray'
 
 test-long: $(READY) ## Run the long tests: compare, memory, the benchmark, the README's commands (five minutes)
-	$(PYTEST) -m long
+	$(PYTEST) -m 'long and not ray'
 
 test-faults: $(READY) ## Sweep over faults: kills, full disks, system calls (needs root and strace)
-	$(PYTEST) -m faults -rA
+	$(PYTEST) -m 'faults and not ray' -rA
 
 k8s-test: $(READY) ## Hold the Kubernetes manifests against its schemas, and run their Job for real
 	$(PYTEST) tests/kubernetes
+
+# In one process: the cluster is begun once, and its nodes are taken away by one test at a time.
+ray-test: $(READY) ## Score on a real Ray cluster of three nodes, and take nodes and actors away (four minutes)
+	$(BIN)/python -m pytest -m ray tests/ray
 
 image: ## Build the container image with podman or docker (IMAGE=NAME; BUILD='options of its build')
 	@test -n "$(ENGINE)" || { echo "there is neither podman nor docker" >&2; exit 1; }

@@ -77,6 +77,8 @@ def score(
     threads: opt.Threads = None,
     baseline: opt.Baseline = None,
     max_drift: opt.MaxDrift = None,
+    engine: opt.Engine = "local",
+    ray_address: opt.RayAddress = None,
     fail_fast: opt.FailFast = False,
     metrics_file: opt.MetricsFile = None,
     pushgateway: opt.PushgatewayAddress = None,
@@ -91,6 +93,7 @@ def score(
     share_one_heap()
     keep_imports()
     with no_collections():
+        from jobs.engines import engine_named
         from jobs.monitor import monitor
         from jobs.settings import job_from
         from pipeline import report as reports
@@ -106,7 +109,8 @@ def score(
         observer.is_share(job.shard_index)
         stop = Stop()
         heed_signals(stop)
-        report = run_score(job, observer, stop, fail_fast=fail_fast)
+        with engine_named(engine, ray_address) as place:
+            report = run_score(job, observer, stop, fail_fast=fail_fast, engine=place)
         if as_json:
             print(json.dumps(reports.as_json(report), indent=1))
         elif log_format == "json":

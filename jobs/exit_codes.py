@@ -7,7 +7,8 @@
 70   a bug of ours
 73   the output belongs to another job
 74   storage failed: try again
-75   stopped with work left, a worker died, or another run is at work: run again to resume
+75   stopped with work left, a worker died, the cluster that is to score does not answer, or another
+     run is at work: run again to resume
 78   the model or the configuration is wrong
 130  stopped by Ctrl-C
 """
@@ -49,6 +50,7 @@ _BY_ERROR: tuple[tuple[type[errors.ShardscoreError], ExitCode], ...] = (
     (errors.IncompleteError, ExitCode.STOPPED),
     (errors.BusyError, ExitCode.STOPPED),
     (errors.WorkerDiedError, ExitCode.STOPPED),
+    (errors.EngineError, ExitCode.STOPPED),
     (errors.StorageError, ExitCode.STORAGE),
     (errors.ConfigError, ExitCode.CONFIG),
 )

@@ -302,6 +302,25 @@ MaxDrift = Annotated[
         "--baseline is higher. Below 0.1 is alike by custom, above 0.25 another population.",
     ),
 ]
+Engine = Annotated[
+    Literal["local", "ray"],
+    typer.Option(
+        envvar="SHARDSCORE_ENGINE",
+        show_envvar=False,
+        help="Where the workers are: processes on this machine, or actors on a Ray cluster "
+        "(pip install 'shardscore[ray]').",
+    ),
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        envvar="SHARDSCORE_RAY_ADDRESS",
+        show_envvar=False,
+        metavar="HOST:PORT|auto",
+        help="The head of the Ray cluster that this machine is a node of. Default: RAY_ADDRESS, or "
+        "the one that runs here.",
+    ),
+]
 FollowLinks = Annotated[
     bool | None,
     typer.Option(

@@ -16,7 +16,7 @@ from pipeline.checkpoints import NOTHING, Resumed
 from pipeline.errors import ScoringError, ShardscoreError, StoppedError, StorageError
 from pipeline.records import Outcome
 from pipeline.runtime import pool_threads
-from pipeline.spans import reach
+from pipeline.spans import listing, reach
 from pipeline.target import published_by_another
 from pipeline.writer import ShardWriter
 
@@ -47,8 +47,12 @@ class BigShards:
         self._stop = stop
         self._freed = freed
 
-    def outcomes(self, shard: Shard) -> Iterator[Outcome]:
+    def outcomes(self, shard: Shard, *, again: bool = False) -> Iterator[Outcome]:
         """Scores a shard, and gives its one outcome.
+
+        Args:
+            shard: The shard.
+            again: Whether another worker may have saved some of it since the survey.
 
         Raises:
             DataError: The shard breaks the contract.
@@ -62,7 +66,7 @@ class BigShards:
         if counts is not None:
             yield Outcome(shard.name, "already_published", counts, identity.method)
             return
-        target = scoring.target(shard, small=False, resumed=self._resumed(shard))
+        target = scoring.target(shard, small=False, resumed=self._resumed(shard, again=again))
         left = shard.batches(identity.batch_size)
         # The last batch may be short: what is saved up to it counts as a whole one.
         left -= -(-target.resumed.rows // identity.batch_size)
@@ -76,14 +80,16 @@ class BigShards:
         spent = time.monotonic() - begun
         yield Outcome(shard.name, status, counts, identity.method, spent, target.resumed.rows)
 
-    def _resumed(self, shard: Shard) -> Resumed:
-        spans = self._scoring.surveyed.checkpoints.get(shard.name)
-        if not spans:
+    def _resumed(self, shard: Shard, *, again: bool) -> Resumed:
+        counted_on = spans = self._scoring.surveyed.checkpoints.get(shard.name, [])
+        if again:
+            spans = listing(self._output).get(shard.name, [])
+        if not spans and not counted_on:
             return NOTHING
         found = checkpoints.resume(
             self._output, spans, self._scoring.target(shard, small=False).origin
         )
-        self._run.resumed(shard, found.rows, reach(spans))
+        self._run.resumed(shard, found.rows, reach(counted_on))
         return found
 
     def _write(

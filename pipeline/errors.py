@@ -22,6 +22,7 @@
     ├── BusyError             another run is at work on the output
     ├── StoppedError          asked to stop; there is work left
     ├── WorkerDiedError       a worker process was killed, or ended by itself; there is work left
+    ├── EngineError           who is to score cannot be reached; there is work left
     └── ConfigError           the job's configuration is wrong
         └── ModelError            the model is missing, unreadable, refused or inconsistent
             ├── PredictFailedError    predict() raised on the first rows
@@ -230,6 +231,10 @@ class StoppedError(ShardscoreError):
 
 class WorkerDiedError(ShardscoreError):
     """A worker process was killed, or ended by itself; what it had in hand is left."""
+
+
+class EngineError(ShardscoreError):
+    """Where workers should be cannot be reached. Trying again may help."""
 
 
 class ConfigError(ShardscoreError):

@@ -23,12 +23,10 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from pipeline.workers import Answer, Died
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-Answer = tuple[Any, ...]
-"""What a worker says: a word, and what belongs to it. Besides the worker's own words there are
-("said", line), a line on its standard error, and ("died", Died)."""
 
 CODE = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
@@ -46,21 +44,6 @@ _POOLS = (
     "NUMEXPR_NUM_THREADS",
 )
 """Pools that take their size from the environment, when they are loaded."""
-
-
-@dataclass(frozen=True, slots=True)
-class Died:
-    """A process that ended without having been told to.
-
-    Attributes:
-        signum: The signal that killed it, or None.
-        code: What it ended with, if no signal killed it.
-        said: What it wrote last on standard error.
-    """
-
-    signum: int | None
-    code: int
-    said: str
 
 
 class Begun(NamedTuple):
@@ -91,8 +74,8 @@ class _Process:
 
 
 class Pool:
-    """Worker processes, numbered from 1. A context manager, which ends them: those that were told
-    to leave may do so first.
+    """Worker processes, numbered from 1: `Workers` of this machine. A context manager, which ends
+    them: those that were told to leave may do so first.
 
     To be made in a thread that lives as long as they are needed: the kernel ends them with it.
 
@@ -100,6 +83,9 @@ class Pool:
         count: How many to begin.
         threads: Threads in each pool of each process; 0: what each takes by itself.
     """
+
+    tries = 1
+    """Another process of this machine would die of the same unit."""
 
     def __init__(self, count: int, threads: int) -> None:
         self._selector = selectors.DefaultSelector()

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from pipeline.job import Job, JobIdentity, RunRecord
     from pipeline.progress import Observer
     from pipeline.records import RunReport
+    from pipeline.staffing import Engine
     from pipeline.storage import Storage
     from pipeline.team import Team
     from pipeline.worker import Ready
@@ -45,6 +46,7 @@ def score(
     stop: Stop | None = None,
     *,
     fail_fast: bool = False,
+    engine: Engine | None = None,
 ) -> RunReport:
     """Scores what is not scored yet.
 
@@ -53,6 +55,7 @@ def score(
         observer: Is told how it goes; None: nobody is.
         stop: May ask the run to stop, between batches; None: nothing does.
         fail_fast: Whether the first shard that fails ends the run.
+        engine: Where the workers are; None: on this machine.
 
     Returns:
         The report of the run. Its state is `finished` only if each shard is published; a run that
@@ -63,7 +66,7 @@ def score(
     """
     observer, stop = observer or Silent(), stop or Stop()
     guard = Guard.of(job)  # a baseline that is none is found before the work, not after it
-    with Claim(job.shard_index) as claim, Staff(job) as staff:
+    with Claim(job.shard_index) as claim, Staff(job, engine) as staff:
         surveyed = _surveyed(job, staff, claim)
         if surveyed.idle:
             return _idle(surveyed, observer, claim, guard)

@@ -242,15 +242,16 @@ class AtHand:
     def resumed(self, shard: Shard, rows: int, expected: int) -> None:
         """A shard goes on behind its last checkpoint."""
         self._resumed = expected
+        self._in_flight += rows - expected
         self._run.advance(rows - expected)
         name = printable(shard.name)
         self._run.observer.event(
             "resumed",
             f"{name} goes on at row {rows:,} of {shard.rows:,}"
-            if rows == expected
+            if rows >= expected
             else f"{name} begins again at row {rows:,} of {shard.rows:,}: its checkpoints "
             "are damaged, or of another version of the shard or of the programs that score",
-            level="info" if rows == expected else "warning",
+            level="info" if rows >= expected else "warning",
             shard=shard.name,
             row=rows,
         )
@@ -289,7 +290,7 @@ class AtHand:
     def shard_dropped(self) -> None:
         """The shard at hand will be scored again from its first row."""
         self._run.advance(-self._in_flight)
-        self._in_flight = 0
+        self._in_flight = self._resumed = 0
 
 
 def _absolute(address: str) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack, suppress
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 from pipeline import report
 from pipeline.capacity import Capacity, Work, decided
@@ -25,23 +25,74 @@ from pipeline.storage import storage_at
 from pipeline.storage.locate import is_shared
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from pipeline.job import Job
     from pipeline.run_state import Run
     from pipeline.stop import Stop
     from pipeline.survey import Survey
     from pipeline.team import Team
+    from pipeline.workers import Workers
+
+
+class Engine(Protocol):
+    """Where workers are, and how many; asked only when there is work."""
+
+    def capacity(
+        self, workers: int | Literal["auto"], threads: int | Literal["auto"], work: Work
+    ) -> Capacity:
+        """How many workers there are to be, and threads for each.
+
+        Args:
+            workers: How many were asked for.
+            threads: Threads in each pool of each that were asked for, or that the run took whose
+                work is continued.
+            work: What is to be done.
+
+        Raises:
+            ShardscoreError: Where workers should be cannot be reached.
+        """
+
+    def workers(self, capacity: Capacity) -> AbstractContextManager[Workers] | None:
+        """Begins workers; None: the one in this process is enough."""
+
+    def described(self, capacity: Capacity) -> str:
+        """What they are, in words."""
+
+
+class ThisMachine:
+    """The engine that needs no other: worker processes, or this one alone."""
+
+    def capacity(
+        self, workers: int | Literal["auto"], threads: int | Literal["auto"], work: Work
+    ) -> Capacity:
+        """What cores, memory and work are good for."""
+        return decided(workers, threads, this_machine(), work)
+
+    def workers(self, capacity: Capacity) -> AbstractContextManager[Workers] | None:
+        """Processes, if several are wanted."""
+        return Pool(capacity.workers, capacity.threads) if capacity.workers > 1 else None
+
+    def described(self, capacity: Capacity) -> str:
+        """What they are, in words."""
+        return f"{capacity.workers} worker processes, with pools of {capacity.threads} threads"
 
 
 class Staff:
     """The workers of a job. A context manager, which ends them.
 
     To be used in one thread: worker processes end with the thread that began them.
+
+    Args:
+        job: The job.
+        engine: Where the workers are.
     """
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, engine: Engine | None = None) -> None:
         self._job = job
+        self._engine = engine or ThisMachine()
         self._capacity: Capacity | None = None
-        self._pool: Pool | None = None
+        self._workers: Workers | None = None
         self._ends = ExitStack()
 
     def __enter__(self) -> Self:
@@ -66,10 +117,11 @@ class Staff:
         # Else it is known whose threads are taken when all shards are.
 
     def capacity(self, surveyed: Survey) -> Capacity:
-        """What a surveyed job uses of this machine.
+        """What a surveyed job uses.
 
         Raises:
             StorageError: The model's size cannot be asked for.
+            ShardscoreError: Where workers should be cannot be reached.
         """
         if self._capacity is not None:
             return self._capacity
@@ -91,23 +143,24 @@ class Staff:
         capacity = self.capacity(surveyed)
         if self._capacity is None:
             self._begin(capacity)
-        if self._pool is None:
+        if self._workers is None:
             return Alone(surveyed, run, stop, capacity.threads)
         run.observer.event(
             "workers",
-            f"{capacity.workers} worker processes, with pools of {capacity.threads} threads",
+            self._engine.described(capacity),
             workers=capacity.workers,
             threads=capacity.threads,
         )
-        return self._ends.enter_context(Crew(self._pool, surveyed, run, stop))
+        return self._ends.enter_context(Crew(self._workers, surveyed, run, stop))
 
     def _begin(self, capacity: Capacity) -> None:
         self._capacity = capacity
-        if capacity.workers == 1:
+        workers = self._engine.workers(capacity)
+        if workers is None:
             bound_threads(capacity.threads)
             begin_import()
         else:
-            self._pool = self._ends.enter_context(Pool(capacity.workers, capacity.threads))
+            self._workers = self._ends.enter_context(workers)
 
     def _decided(self, shards: int, size: int, threads: Any) -> Capacity:
         job = self._job
@@ -117,7 +170,7 @@ class Staff:
             model_bytes=stored_bytes(job.model) if job.workers == "auto" else 0,
             shared=all(map(is_shared, (job.output, *job.input))),
         )
-        return decided(job.workers, threads, this_machine(), work)
+        return self._engine.capacity(job.workers, threads, work)
 
     @cached_property
     def _unfinished(self) -> dict[str, Any]:

@@ -43,11 +43,15 @@ class UnitRunner:
         self._big = BigShards(scoring, run, stop, self._freed)
         self._small = SmallShards(scoring, run, stop)
 
-    def __call__(self, unit: WorkUnit) -> None:
+    def __call__(self, unit: WorkUnit, *, again: bool = False) -> None:
         """Scores one unit.
 
         Where a shard of a group breaks the contract, it is scored, and fails, alone, and the
         others as groups without it. What is in a batch is the same either way.
+
+        Args:
+            unit: The unit.
+            again: Whether another worker may have saved some of it since the survey.
 
         Raises:
             StoppedError: A stop was asked for.
@@ -56,7 +60,7 @@ class UnitRunner:
         parts = deque([unit.shards])
         while parts:
             shards = parts.popleft()
-            left, error = self._attempt(WorkUnit(shards, unit.small))
+            left, error = self._attempt(WorkUnit(shards, unit.small), again=again)
             self._freed.batch_done()  # small shards share a call as if they were one
             if error is None:
                 continue
@@ -67,7 +71,9 @@ class UnitRunner:
                 self._run.shard_dropped()
                 parts.extendleft(reversed(_around_culprit(left, error)))
 
-    def _attempt(self, unit: WorkUnit) -> tuple[tuple[Shard, ...], DataError | None]:
+    def _attempt(
+        self, unit: WorkUnit, *, again: bool
+    ) -> tuple[tuple[Shard, ...], DataError | None]:
         """Scores a unit until a shard of it breaks the contract.
 
         Returns:
@@ -77,7 +83,9 @@ class UnitRunner:
         shards = unit.shards
         try:
             for outcome in (
-                self._small.outcomes(shards) if unit.small else self._big.outcomes(shards[0])
+                self._small.outcomes(shards)
+                if unit.small
+                else self._big.outcomes(shards[0], again=again)
             ):
                 done += 1
                 if isinstance(outcome, FailedShard):

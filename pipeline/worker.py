@@ -36,11 +36,13 @@ class Order:
         shards: Their names.
         small: Whether they share a call.
         rows: Rows of them all.
+        again: Whether a worker was lost that had them in hand, and may have saved some of it.
     """
 
     shards: tuple[str, ...]
     small: bool
     rows: int
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,7 @@ class Worker:
             assert self._prepared is not None  # noqa: S101 - there is work only when prepared
             self._runner = UnitRunner(self._prepared, self._surveyed, listener, self._stop)
         shards = tuple(self._shards[name] for name in order.shards)
-        self._runner(WorkUnit(shards, order.small))
+        self._runner(WorkUnit(shards, order.small), again=order.again)
 
 
 def packed(surveyed: Survey) -> bytes:

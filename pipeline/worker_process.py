@@ -7,16 +7,10 @@ the driver: there each worker imports for itself.) Orders and answers are pickle
 processes of one program. What a model or a hook prints cannot get into them: it goes to standard
 error.
 
-    order                       answer
-    ("prepare", survey)         ("prepared", Ready, memory)
-    ("prepare_as", run record)  ("prepared", Ready, memory)
-    ("score", Order)            ("told", [(name, arguments), …]) …, ("done", memory)
-    ("stop", signal number)     ("failed", StoppedError), once what is scored has been saved
-    ("leave",)                  the end of the process
-    any                         ("failed", error), ("left", text) or ("bug", text, traceback),
-                                and the end of the process
+What a worker is told to do, and what it answers, `pipeline.service` says. Besides there are
 
-`memory` is (resident bytes when the model was loaded, highest resident bytes).
+    ("stop", signal number)  ("failed", StoppedError), once what is scored has been saved
+    ("leave",)               the end of the process
 """
 
 from __future__ import annotations
@@ -27,24 +21,18 @@ import queue
 import signal
 import sys
 import threading
-import time
-import traceback
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from pipeline.errors import ShardscoreError
 from pipeline.fresh import apart, die_with_parent
 from pipeline.machine import this_machine
-from pipeline.memory import peak_bytes, resident_bytes, share_one_heap
+from pipeline.memory import share_one_heap
 from pipeline.pool import Begun, Ended
 from pipeline.stop import Stop
+from pipeline.telling import Telling, ending
 
 if TYPE_CHECKING:
-    from pipeline.records import BadRow, FailedShard, Outcome, RowCounts, Shard
-    from pipeline.worker import Worker
-
-TELL_SECONDS = 0.1
-"""How often a worker tells how far it is, at most."""
+    from pipeline.service import Service
 
 
 def stem(parent: int, threads: int, *ends: int) -> None:
@@ -119,13 +107,9 @@ def serve(reading: int, writing: int, threads: int) -> None:
     ).start()
     try:
         _work(orders, answers, stop, threads)
-    except ShardscoreError as error:
-        answers.send(("failed", error.detached()))
-    except SystemExit as error:  # none of ours: code of the user's
-        answers.send(("left", str(error)))
-    # A model, or a hook of the user's, raises whatever it likes.
-    except Exception as error:
-        answers.send(("bug", f"{type(error).__name__}: {error}", traceback.format_exc()))
+    # A model, or a hook of the user's, raises whatever it likes, SystemExit included.
+    except (Exception, SystemExit) as error:
+        answers.send(ending(error))
 
 
 def _hear(orders: Connection, waiting: queue.SimpleQueue[tuple[Any, ...]], stop: Stop) -> None:
@@ -148,82 +132,18 @@ def _work(
 
     bound_threads(threads)
     tensorflow()
-    from pipeline.worker import Worker, unpacked
+    from pipeline.service import Service
 
-    worker: Worker | None = None
-    telling = Telling(answers)
-    loaded = 0
+    service: Service | None = None
+    telling = Telling(answers.send)
     while True:
         kind, *rest = orders.get()
         if kind == "leave":
             return
         if kind == "prepare":
-            worker = Worker(unpacked(rest[0]), stop)
-        assert worker is not None  # noqa: S101 - `prepare` comes first
-        if kind == "score":
-            try:
-                worker.score(rest[0], telling)
-            finally:
-                telling.flush()
-            answers.send(("done", (loaded, peak_bytes())))
+            packed, record = rest
+            service = service or Service(packed, telling, stop)
+            answers.send(service.prepare(record))
         else:
-            ready = worker.prepare(rest[0] if kind == "prepare_as" else None)
-            loaded = resident_bytes()
-            answers.send(("prepared", ready, (loaded, peak_bytes())))
-
-
-class Telling:
-    """A `Listener` that sends what it is told, some of it at a time."""
-
-    def __init__(self, answers: Connection) -> None:
-        self._answers = answers
-        self._waiting: list[tuple[str, tuple[Any, ...]]] = []
-        self._last = time.monotonic()
-
-    def flush(self) -> None:
-        """Sends what waits."""
-        if self._waiting:
-            self._answers.send(("told", self._waiting))
-            self._waiting = []
-        self._last = time.monotonic()
-
-    def batch_done(self, rows: int) -> None:
-        """A batch of the shard at hand was written to its staged file."""
-        if self._waiting and self._waiting[-1][0] == "batch_done":
-            rows += self._waiting.pop()[1][0]
-        self._tell("batch_done", rows)
-
-    def resumed(self, shard: Shard, rows: int, expected: int) -> None:
-        """A shard goes on behind its last checkpoint."""
-        self._tell("resumed", shard, rows, expected)
-
-    def checkpoint_saved(self, shard: Shard, rows: int) -> None:
-        """A checkpoint of the shard at hand holds that many of its rows."""
-        self._tell("checkpoint_saved", shard, rows)
-
-    def bad_rows(self, shard: Shard, counts: RowCounts, first: BadRow | None) -> None:
-        """A shard was published."""
-        if first is not None:
-            self._tell("bad_rows", shard, counts, first)
-
-    def memory_short(self, rows: int, fitting: int) -> None:
-        """A batch did not fit into memory; from now on that many rows are scored in a call."""
-        self._tell("memory_short", rows, fitting)
-
-    def shard_done(self, outcome: Outcome) -> None:
-        """A shard was published, by this run or by another meanwhile."""
-        self._tell("shard_done", outcome)
-
-    def shard_failed(self, failed: FailedShard, rows: int = 0) -> None:
-        """A shard cannot be scored."""
-        failed.error.detached()
-        self._tell("shard_failed", failed, rows)
-
-    def shard_dropped(self) -> None:
-        """The shard at hand will be scored again from its first row."""
-        self._tell("shard_dropped")
-
-    def _tell(self, name: str, *arguments: Any) -> None:
-        self._waiting.append((name, arguments))
-        if time.monotonic() - self._last >= TELL_SECONDS:
-            self.flush()
+            assert service is not None  # noqa: S101 - `prepare` comes first
+            answers.send(service.score(*rest))

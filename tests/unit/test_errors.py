@@ -45,6 +45,7 @@ CODES = {
     errors.BusyError: 75,
     errors.StoppedError: 75,
     errors.WorkerDiedError: 75,
+    errors.EngineError: 75,
     errors.ConfigError: 78,
     errors.ModelError: 78,
     errors.PredictFailedError: 78,
