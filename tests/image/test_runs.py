@@ -40,7 +40,7 @@ def at(out: Path) -> list[str]:
 
 
 def wait_for(true: Callable[[], bool], container: Container) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while not true():
         if container.process.poll() is not None:
             pytest.fail(f"ended too early: {container.ended().err}")
@@ -133,7 +133,7 @@ def test_told_to_stop_it_saves_and_the_next_one_ends_in_the_same_bytes(
     stopped = start(arguments, mounts=at(out))
     wait_for(lambda: any(out.glob("*.parquet")), stopped)
     stopped.signal(signum)
-    done = stopped.ended(seconds=60)
+    done = stopped.ended(seconds=120)
     assert done.code == code, done.err
     assert 0 < len([*out.glob("*.parquet")]) < 42
     again = run(*arguments, mounts=at(out))
@@ -150,7 +150,7 @@ def test_a_signal_while_it_still_starts_up_is_not_lost(out: Path) -> None:
     children = Path(f"/proc/{container.first}/task/{container.first}/children")
     wait_for(lambda: bool(children.read_text()), container)
     container.signal(signal.SIGTERM)
-    assert container.ended(seconds=60).code in {75, 128 + signal.SIGTERM}
+    assert container.ended(seconds=120).code in {75, 128 + signal.SIGTERM}
     assert not list(out.glob("*.parquet"))
 
 
