@@ -22,6 +22,7 @@ from pipeline.workers import Died
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from jobs.engines.ray_cluster import Head
     from jobs.engines.scorer import Reply, Told
     from pipeline.storage import ObjectInfo
     from pipeline.workers import Answer
@@ -72,14 +73,16 @@ class Actors:
 
     Args:
         ray: The connected module.
+        head: Is asked whether the cluster is there.
         count: How many to begin.
         threads: Threads in each pool of each: as many CPUs of a node it takes.
     """
 
     tries = MOST_LOSSES
 
-    def __init__(self, ray: Any, count: int, threads: int) -> None:
+    def __init__(self, ray: Any, head: Head, count: int, threads: int) -> None:
         self._ray = ray
+        self._head = head
         self._threads = threads
         self._nowhere_since: float | None = time.monotonic()
         self._calls = 0
@@ -101,7 +104,7 @@ class Actors:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        for number in self.alive:
+        for number in () if self._head.gone else self.alive:
             self.kill(number)
 
     @property
@@ -140,7 +143,11 @@ class Actors:
 
         Yields:
             The number of an actor, and what is heard of it.
+
+        Raises:
+            EngineError: The cluster is gone.
         """
+        self._head.heed()
         waiting: dict[Any, int] = {}
         for number, actor in self._actors.items():
             if actor.place and actor.poll is None and time.monotonic() >= actor.poll_at:
