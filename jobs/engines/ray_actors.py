@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from jobs.engines import scorer
+from pipeline.errors import ConfigError
 from pipeline.layout import RUN
 from pipeline.worker import unpacked
 from pipeline.workers import Died
@@ -211,6 +212,9 @@ class Actors:
                 yield number, answer
 
     def _lost(self, number: int, actor: _Actor, error: Exception) -> Iterator[tuple[int, Answer]]:
+        if getattr(error, "actor_init_failed", False):
+            yield number, ("failed", _not_begun(error))
+            return
         said = " ".join(str(error).split())
         died = Died(None, None, said, actor.place or "a node of the cluster")
         actor.orders.clear()
@@ -259,3 +263,12 @@ class Actors:
             assert self._survey is not None  # noqa: S101 - `prepare` comes first
             self._run_json = unpacked(self._survey[0]).output.info(RUN)
         return self._run_json
+
+
+def _not_begun(error: Exception) -> ConfigError:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return ConfigError(
+        "an actor cannot be begun on the cluster",
+        received=lines[-1].strip() if lines else None,
+        hint="pip install 'shardscore[ray]' on each node, in the versions that are here",
+    )
