@@ -57,7 +57,7 @@ k8s-test: $(READY) ## Hold the Kubernetes manifests against its schemas, and run
 	$(PYTEST) tests/kubernetes
 
 # In one process: the cluster is begun once, and its nodes are taken away by one test at a time.
-ray-test: $(READY) ## Score on a real Ray cluster of three nodes, and take nodes and actors away (four minutes)
+ray-test: $(READY) ## Score on a real Ray cluster of three nodes, and take nodes and actors away (three minutes)
 	$(BIN)/python -m pytest -m ray tests/ray
 
 image: ## Build the container image with podman or docker (IMAGE=NAME; BUILD='options of its build')

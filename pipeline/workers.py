@@ -69,4 +69,7 @@ class Workers(Protocol):
 
         Yields:
             The number of a worker, and what is heard of it.
+
+        Raises:
+            EngineError: Where they are cannot be reached any more.
         """

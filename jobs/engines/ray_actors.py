@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from jobs.engines import scorer
+from pipeline.errors import ConfigError
 from pipeline.layout import RUN
 from pipeline.worker import unpacked
 from pipeline.workers import Died
@@ -22,6 +23,7 @@ from pipeline.workers import Died
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from jobs.engines.ray_cluster import Head
     from jobs.engines.scorer import Reply, Told
     from pipeline.storage import ObjectInfo
     from pipeline.workers import Answer
@@ -72,14 +74,16 @@ class Actors:
 
     Args:
         ray: The connected module.
+        head: Is asked whether the cluster is there.
         count: How many to begin.
         threads: Threads in each pool of each: as many CPUs of a node it takes.
     """
 
     tries = MOST_LOSSES
 
-    def __init__(self, ray: Any, count: int, threads: int) -> None:
+    def __init__(self, ray: Any, head: Head, count: int, threads: int) -> None:
         self._ray = ray
+        self._head = head
         self._threads = threads
         self._nowhere_since: float | None = time.monotonic()
         self._calls = 0
@@ -101,7 +105,7 @@ class Actors:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        for number in self.alive:
+        for number in () if self._head.gone else self.alive:
             self.kill(number)
 
     @property
@@ -140,7 +144,11 @@ class Actors:
 
         Yields:
             The number of an actor, and what is heard of it.
+
+        Raises:
+            EngineError: The cluster is gone.
         """
+        self._head.heed()
         waiting: dict[Any, int] = {}
         for number, actor in self._actors.items():
             if actor.place and actor.poll is None and time.monotonic() >= actor.poll_at:
@@ -204,6 +212,9 @@ class Actors:
                 yield number, answer
 
     def _lost(self, number: int, actor: _Actor, error: Exception) -> Iterator[tuple[int, Answer]]:
+        if getattr(error, "actor_init_failed", False):
+            yield number, ("failed", _not_begun(error))
+            return
         said = " ".join(str(error).split())
         died = Died(None, None, said, actor.place or "a node of the cluster")
         actor.orders.clear()
@@ -252,3 +263,12 @@ class Actors:
             assert self._survey is not None  # noqa: S101 - `prepare` comes first
             self._run_json = unpacked(self._survey[0]).output.info(RUN)
         return self._run_json
+
+
+def _not_begun(error: Exception) -> ConfigError:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return ConfigError(
+        "an actor cannot be begun on the cluster",
+        received=lines[-1].strip() if lines else None,
+        hint="pip install 'shardscore[ray]' on each node, in the versions that are here",
+    )

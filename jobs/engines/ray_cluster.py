@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from contextlib import suppress
 from typing import Any
 
@@ -20,6 +21,12 @@ from pipeline.errors import ConfigError, EngineError, shortened
 
 CONNECT_SECONDS = 20.0
 """How long the way to a cluster may take. A second or two is usual."""
+
+KNOCK_SECONDS = 5.0
+"""How often it is asked whether the head is there."""
+
+GONE_SECONDS = 25.0
+"""How long it may be away. After 60 Ray ends this process from C++, with a code of its own."""
 
 _TRY = (
     "import sys, ray; ray.init(address=sys.argv[1], log_to_driver=False, logging_level='ERROR'); "
@@ -92,13 +99,50 @@ def _imported() -> Any:
 
 def _knock(address: str) -> None:
     """Raises EngineError if nobody listens at `host:port`, where Ray would go on trying."""
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdigit():
-        return
     try:
-        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
+        _call_on(address, CONNECT_SECONDS)
     except (OSError, OverflowError) as error:
         raise _unreachable(address, str(error)) from error
+
+
+def _call_on(address: str, seconds: float) -> None:
+    """Raises OSError if nobody listens at `host:port`; of other addresses nothing is known."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), seconds).close()
+
+
+class Head:
+    """Sees whether the head of the cluster is there, now and then.
+
+    Args:
+        address: Its `host:port`.
+    """
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._seen = self._asked = time.monotonic()
+        self.gone = False
+
+    def heed(self) -> None:
+        """Raises EngineError once nobody has answered there for a while."""
+        now = time.monotonic()
+        if now - self._asked < KNOCK_SECONDS:
+            return
+        self._asked = now
+        try:
+            _call_on(self._address, 1.0)
+        except OSError as error:
+            if now - self._seen < GONE_SECONDS:
+                return
+            self.gone = True
+            raise EngineError(
+                f"the head of the Ray cluster is gone, which was at {self._address}",
+                received=str(error),
+                hint="run the same command again when there is a cluster: it continues with what "
+                "is left",
+            ) from error
+        self._seen = now
 
 
 def _try(address: str) -> None:

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from jobs.engines.ray_actors import Actors
-from jobs.engines.ray_cluster import connected, disconnect
+from jobs.engines.ray_cluster import Head, connected, disconnect
 from pipeline.capacity import Capacity, Machine, decided
 from pipeline.errors import ConfigError
 
@@ -66,7 +66,8 @@ class RayEngine:
 
     def workers(self, capacity: Capacity) -> Actors:
         """Begins actors, one a worker."""
-        return Actors(self._ray, capacity.workers, capacity.threads)
+        head = Head(self._ray.get_runtime_context().gcs_address)
+        return Actors(self._ray, head, capacity.workers, capacity.threads)
 
     def described(self, capacity: Capacity) -> str:
         """What they are, in words."""

@@ -7,6 +7,7 @@ of `tests.faults.arithmetic` the environment may say
 
     STARTED  a file that gets a line an actor: its process and Ray's id of its node
     BLIND    a folder that actors see in the place of the output
+    LACKS    a module that is not installed where actors are
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from tests.faults.arithmetic import install
 
 HANDED_ON = (
     *("PAUSE", "LOAD_PAUSE", "SCORED", "PRINTS", "DIES", "RAISES", "RAISED", "GROUP_ROWS"),
-    *("STARTED", "BLIND"),
+    *("STARTED", "BLIND", "LACKS"),
 )
 
 
@@ -48,6 +49,8 @@ def begin_actor(variables: dict[str, str]) -> None:
     from pipeline import worker
 
     os.environ.update(variables)
+    if lacks := variables.get("LACKS"):
+        raise ModuleNotFoundError(f"No module named '{lacks}'")
     install()
     if started := variables.get("STARTED"):
         node = ray.get_runtime_context().get_node_id()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import socket
 import sys
@@ -116,6 +115,14 @@ def test_actors_that_see_another_output_are_refused(on_ray: RayRun, tmp_path: Pa
     assert not list(on_ray.output.glob("*.parquet"))
 
 
+def test_nodes_without_the_program_are_78(on_ray: RayRun) -> None:
+    done = on_ray.ended(LACKS="jobs")
+    assert done.code == 78, done.err
+    assert "No module named 'jobs'" in done.err
+    assert "pip install 'shardscore[ray]' on each node" in done.err
+    assert done.err.count("error:") == 1
+
+
 # How it ends
 
 
@@ -152,12 +159,15 @@ def test_a_signal_has_each_actor_save_what_it_has_scored(
         assert first == batches[-1][1], "rows were scored twice, or passed over"
 
 
-def test_a_second_signal_ends_it_at_once_and_its_actors_too(
+def test_the_driver_holds_the_output_and_a_second_signal_ends_it_and_its_actors_at_once(
     on_ray: RayRun, reference: dict[str, bytes]
 ) -> None:
     run = on_ray.begin(PAUSE="20")
     wait_for(lambda: (on_ray.output / "_shardscore/run.json").exists(), run)
     pids = list(on_ray.actors())
+    other = ended(begin(on_ray.lake.arguments(on_ray.output)))
+    assert other.code == 75
+    assert "another run is at work on this output" in other.err
     run.send_signal(signal.SIGTERM)
     time.sleep(0.5)
     run.send_signal(signal.SIGTERM)
@@ -167,31 +177,13 @@ def test_a_second_signal_ends_it_at_once_and_its_actors_too(
     assert_whole(on_ray.output, reference)
 
 
-def test_another_run_on_the_same_output_is_busy(on_ray: RayRun, lake: Lake) -> None:
-    run = on_ray.begin(PAUSE="20")
-    wait_for(lambda: (on_ray.output / "_shardscore/run.json").exists(), run)
-    done = ended(begin(lake.arguments(on_ray.output)))
-    run.kill()
-    run.communicate()
-    assert done.code == 75
-    assert "another run is at work on this output" in done.err
-
-
 # What it tells
-
-
-def test_what_a_model_prints_in_an_actor_reaches_standard_error_alone(on_ray: RayRun) -> None:
-    done = on_ray.ended("--json", PRINTS="a line of the model's")
-    assert done.code == 0, done.err
-    assert "a line of the model's" in done.err
-    assert json.loads(done.out)["workers"] == 3
 
 
 @pytest.mark.parametrize(
     ("raised", "code", "told"),
     [
         ("storage", 74, "the disk is on fire"),
-        ("bug", 70, "ValueError: nobody expects this"),
         ("exit", 78, "ends the process"),
     ],
 )

@@ -3,6 +3,7 @@ nothing, nothing, and that shard alone."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from typing import TYPE_CHECKING, Any
@@ -41,14 +42,15 @@ ALL_IS_DONE = ("finished", 8, sum(rows for rows, _ in BIG.values()) + sum(range(
 def test_a_node_that_is_removed_at_half_time_costs_no_byte(
     on_ray: RayRun, reference: dict[str, bytes]
 ) -> None:
-    run = on_ray.begin("--json", PAUSE="0.15")
+    run = on_ray.begin("--json", PAUSE="0.15", PRINTS="a line of the model's")
     actors = half_way(on_ray, run)
     assert len(set(actors.values())) == NODES, "an actor a node"
     on_ray.cluster.remove(next(n for n in actors.values() if n in on_ray.cluster.removable))
     out, err = run.communicate(timeout=100)
     assert run.returncode == 0, err
     assert "was lost on node" in err
-    assert out.startswith("{"), "something but the result is on standard output"
+    assert "a line of the model's" in err
+    assert json.loads(out)["workers"] == NODES, "the result alone is on standard output"
     assert_finished(on_ray.output, reference)
     assert as_reported(on_ray) == ALL_IS_DONE
     # What was saved before it was lost is not scored again: each batch is, here.

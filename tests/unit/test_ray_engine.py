@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from jobs.engines import engine_named
+from jobs.engines import engine_named, ray_cluster
+from jobs.engines.ray_cluster import Head
 from jobs.engines.ray_engine import RayEngine
 from jobs.engines.scorer import Log, Told
 from pipeline.capacity import Capacity, Work
-from pipeline.errors import ConfigError, UsageError
+from pipeline.errors import ConfigError, EngineError, UsageError
 
 PLENTY = Work(shards=1000, bytes=1 << 40, model_bytes=0, shared=True)
 
@@ -86,3 +88,19 @@ def test_who_waits_for_news_is_told_as_soon_as_there_are_any() -> None:
     later.start()
     assert log.since(0, seconds=60) == (0, [Told(0, SAID[0])])
     later.join()
+
+
+def test_a_head_that_is_away_for_a_while_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_cluster, "KNOCK_SECONDS", 0.0)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        head = Head(f"127.0.0.1:{port}")
+        monkeypatch.setattr(ray_cluster, "GONE_SECONDS", 0.0)
+        head.heed()
+    monkeypatch.setattr(ray_cluster, "GONE_SECONDS", 3600.0)
+    head.heed()
+    assert not head.gone, "it may come back"
+    monkeypatch.setattr(ray_cluster, "GONE_SECONDS", 0.0)
+    with pytest.raises(EngineError, match=f"is gone, which was at 127.0.0.1:{port}"):
+        head.heed()
+    assert head.gone
