@@ -140,6 +140,7 @@ class Crew:
         for number in self._pool.alive:
             if number in self._free or (self._record is None and number in self._prepared):
                 self._pool.dismiss(number)
+                self._run.resident(number, 0)
             elif number not in self._busy:
                 self._pool.kill(number)
         self._free.clear()
@@ -189,6 +190,7 @@ class Crew:
     def _answered(self, number: int, word: str, rest: list[Any]) -> None:
         match word:
             case "told":
+                self._run.resident(number, rest[1])
                 for name, arguments in rest[0]:
                     getattr(self._listeners[number], name)(*arguments)
             case "done":
@@ -198,6 +200,7 @@ class Crew:
             case "prepared":
                 ready, memory = rest
                 self._run.measured(number, *memory)
+                self._run.resident(number, memory[0])
                 self._prepared[number] = ready
                 if self._record is not None:
                     self._enlist(number, ready)
@@ -216,6 +219,7 @@ class Crew:
         """A worker ends with an error: the first one counts. After a stop each has one."""
         self._busy.pop(number, None)
         self._pool.dismiss(number)
+        self._run.resident(number, 0)
         if isinstance(error, StoppedError):
             self._stopped = error
         else:
@@ -228,6 +232,7 @@ class Crew:
         self._run.observer.event("worker_said", line, worker=number)
 
     def _lost(self, number: int, died: Died) -> None:
+        self._run.resident(number, 0)
         order = self._busy.pop(number, None)
         prepared = self._prepared.pop(number, None) is not None
         with suppress(ValueError):

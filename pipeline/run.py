@@ -18,6 +18,7 @@ model that disagrees with itself, ends the run.
 from __future__ import annotations
 
 from contextlib import ExitStack, nullcontext, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from pipeline import checkpoints, frozen, manifest
@@ -32,9 +33,11 @@ from pipeline.stop import Stop
 from pipeline.survey import Survey, survey
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pipeline.job import Job, JobIdentity, RunRecord
     from pipeline.progress import Observer
-    from pipeline.records import RunReport
+    from pipeline.records import Invocation, RunReport
     from pipeline.storage import Storage
     from pipeline.team import Team
     from pipeline.worker import Ready
@@ -46,6 +49,7 @@ def score(
     stop: Stop | None = None,
     *,
     fail_fast: bool = False,
+    invocation: Invocation | None = None,
 ) -> RunReport:
     """Scores what is not scored yet.
 
@@ -54,6 +58,7 @@ def score(
         observer: Is told how it goes; None: nobody is.
         stop: May ask the run to stop, between batches; None: nothing does.
         fail_fast: Whether the first shard that fails ends the run.
+        invocation: How the run was called for, for its report; None: by a program.
 
     Returns:
         The report of the run. Its state is `finished` only if each shard is published; a run that
@@ -63,13 +68,14 @@ def score(
         ShardscoreError: What kept the run from beginning.
     """
     observer, stop = observer or Silent(), stop or Stop()
+    begun = partial(_begun, observer=observer, invocation=invocation)
     guard = Guard.of(job)  # a baseline that is none is found before the work, not after it
     with Claim(job.shard_index) as claim, Staff(job) as staff:
         surveyed = _surveyed(job, staff, claim)
         if surveyed.idle:
-            return _idle(surveyed, observer, claim, guard)
+            return _idle(surveyed, begun, claim, guard)
         claim.make(surveyed.output)
-        return _run(surveyed, staff, observer, stop, guard, fail_fast=fail_fast)
+        return _run(surveyed, staff, begun, stop, guard, fail_fast=fail_fast)
 
 
 def _surveyed(job: Job, staff: Staff, claim: Claim) -> Survey:
@@ -117,7 +123,9 @@ class Claim:
         self._made = True
 
 
-def _idle(surveyed: Survey, observer: Observer, claim: Claim, guard: Guard | None) -> RunReport:
+def _idle(
+    surveyed: Survey, begun: Callable[[Survey], Run], claim: Claim, guard: Guard | None
+) -> RunReport:
     """A run with nothing to score: takes away what a run left that died after its last publish.
 
     That is no reason to fail: the output may be one that can only be read, or another run may be
@@ -131,7 +139,7 @@ def _idle(surveyed: Survey, observer: Observer, claim: Claim, guard: Guard | Non
                 _sweep(surveyed)
         except BusyError:
             alone = False
-    run = _begun(surveyed, observer)
+    run = begun(surveyed)
     identity = surveyed.record.identity if surveyed.record else None
     if not alone or (surveyed.rewritten and manifest.vouched(surveyed.output) is None):
         # Marks that are missing may be missing since another run replaces what was rewritten.
@@ -146,9 +154,9 @@ def _sweep(surveyed: Survey) -> None:
     checkpoints.sweep(surveyed.output, done)
 
 
-def _begun(surveyed: Survey, observer: Observer) -> Run:
+def _begun(surveyed: Survey, observer: Observer, invocation: Invocation | None) -> Run:
     """A run that has told what it found."""
-    run = Run(surveyed, observer)
+    run = Run(surveyed, observer, invocation)
     if surveyed.record is not None:
         # With nothing to do, an output that can only be read is as good as any.
         with suppress(StorageError) if surveyed.idle else nullcontext():
@@ -164,13 +172,13 @@ def _begun(surveyed: Survey, observer: Observer) -> Run:
 def _run(
     surveyed: Survey,
     staff: Staff,
-    observer: Observer,
+    begun: Callable[[Survey], Run],
     stop: Stop,
     guard: Guard | None,
     *,
     fail_fast: bool,
 ) -> RunReport:
-    run = _begun(surveyed, observer)
+    run = begun(surveyed)
     capacity = staff.capacity(surveyed)
     # Told whether or not it comes to that: a run that goes on with this one's work asks for it.
     run.staffed(capacity.workers, capacity.threads)
@@ -187,7 +195,7 @@ def _run(
     except ShardscoreError as error:
         return run.close(error)
     finally:
-        observer.end()
+        run.observer.end()
     return _end(surveyed, ready.identity, run, guard)
 
 

@@ -10,7 +10,8 @@ error.
     order                       answer
     ("prepare", survey)         ("prepared", Ready, memory)
     ("prepare_as", run record)  ("prepared", Ready, memory)
-    ("score", Order)            ("told", [(name, arguments), …]) …, ("done", memory)
+    ("score", Order)            ("told", [(name, arguments), …], resident bytes) …,
+                                ("done", memory)
     ("stop", signal number)     ("failed", StoppedError), once what is scored has been saved
     ("leave",)                  the end of the process
     any                         ("failed", error), ("left", text) or ("bug", text, traceback),
@@ -183,7 +184,7 @@ class Telling:
     def flush(self) -> None:
         """Sends what waits."""
         if self._waiting:
-            self._answers.send(("told", self._waiting))
+            self._answers.send(("told", self._waiting, resident_bytes()))
             self._waiting = []
         self._last = time.monotonic()
 

@@ -1,0 +1,181 @@
+"""The report of an output as one HTML page that needs nothing else.
+
+`page.html`, `page.css` and `page.js` lie beside this; here they become one text. All that comes
+from outside (names of shards, columns and classes, reasons, errors, addresses) is escaped twice:
+control characters and marks of direction by `printable`, markup by the template. The page forbids
+itself the network: it may run this one script and no other, and load nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import shlex
+from functools import partial
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+from markupsafe import Markup
+
+from pipeline import plots, wording
+from pipeline.errors import printable
+from pipeline.tables import size
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+SIGNS = {"good": "✓", "waiting": "…", "bad": "✗"}
+"""What tells how an output stands where colours do not."""
+
+MOST_MULTIPLES = 4
+"""Small figures of a column that are shown at once; the others can be unfolded."""
+
+
+def page(facts: Mapping[str, Any]) -> str:
+    """The page, to be written as UTF-8.
+
+    Args:
+        facts: What it says: see `pipeline.report_facts`.
+    """
+    style, script = _part("page.css"), _part("page.js")
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters.update(
+        shown=_shown,
+        count=wording.count,
+        number=wording.number,
+        duration=wording.duration,
+        moment=wording.moment,
+        size=size,
+        command=_command,
+    )
+    environment.globals.update(share=wording.share)
+    return environment.from_string(_part("page.html")).render(
+        facts=facts,
+        sign=SIGNS[facts["verdict"]["level"]],
+        style=style,
+        script=script,
+        policy="; ".join(
+            (
+                "default-src 'none'",
+                f"style-src 'sha256-{_digest(style)}'",
+                f"script-src 'sha256-{_digest(script)}'",
+                "img-src data:",
+                "base-uri 'none'",
+                "form-action 'none'",
+            )
+        ),
+        data=_data(facts),
+        columns=[_column(column, facts) for column in facts["predictions"]],
+        courses=_courses(facts["run"]),
+    )
+
+
+def _part(name: str) -> str:
+    return resources.files(__package__).joinpath(name).read_text("utf-8")
+
+
+def _digest(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _shown(value: Any) -> str:
+    """A text from outside, on one line, with no mark that could reorder or hide what follows."""
+    return printable(str(value))
+
+
+def _command(invocation: Mapping[str, Any]) -> str:
+    """What to type to do it again."""
+    variables = [
+        f"{shlex.quote(_shown(name))}={shlex.quote(_shown(value))}"
+        for name, value in invocation.get("variables", {}).items()
+    ]
+    words = [shlex.quote(_shown(word)) for word in invocation.get("command", ())]
+    return " ".join([*variables, *words])
+
+
+def _data(facts: Mapping[str, Any]) -> str:
+    """The shards, for the script: compact, and nothing in it that could end the element."""
+    rows = facts["shard_table"]
+    states, methods = (_words(row[place] for row in rows) for place in (1, 5))
+    compact = [
+        [
+            _shown(name),
+            states[state],
+            of_rows,
+            bad,
+            methods[method],
+            seconds,
+            *([_shown(note)] if note else []),
+        ]
+        for name, state, of_rows, _scored, bad, method, seconds, note in rows
+    ]
+    data = {"states": list(states), "methods": list(methods), "rows": compact}
+    text = json.dumps(data, separators=(",", ":"), ensure_ascii=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _words(found: Any) -> dict[str, int]:
+    return {word: place for place, word in enumerate(dict.fromkeys(found))}
+
+
+def _column(column: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """A prediction column, its parts drawn."""
+    rows = facts["rows"]
+    outcomes = rows["scored"] + rows["null_scored"]
+    return {
+        **column,
+        "null": wording.share(rows["null_scored"], outcomes),
+        "parts": [
+            {**part, "figure": _drawn(str(column["name"]), part)} for part in column["parts"]
+        ],
+    }
+
+
+def _drawn(name: str, part: Mapping[str, Any]) -> Markup:
+    baseline = part.get("baseline")
+    compared = None if baseline is None else (baseline["counts"], baseline["total"])
+    if "bars" in part:
+        named = [(_shown(value), count) for value, count in part["bars"]]
+        if not named:
+            return Markup("")
+        title = f"Shares of {_shown(name)}" + (f": {part['of']}" if part["of"] else "")
+        return plots.bars(named, part["total"], baseline=compared, title=title)
+    if not part["edges"]:
+        return Markup("")
+    return plots.histogram(
+        part["edges"],
+        part["counts"],
+        part["total"],
+        logarithmic=part["log"],
+        baseline=compared,
+        title=f"Histogram of {_shown(name)}{part['of']}",
+    )
+
+
+def _courses(run: Mapping[str, Any] | None) -> Sequence[dict[str, Any]]:
+    """Throughput and memory over time, where a run has told of it at least three times."""
+    timeline = [] if run is None else run["timeline"]
+    if len(timeline) < 3:
+        return []
+    rate, memory = plots.rates(timeline), [(point[0], point[2]) for point in timeline]
+    told = partial(plots.course, stepped=False)
+    return [
+        {
+            "name": "Rows a second",
+            "figure": plots.course(
+                rate, stepped=True, worded=_rate, title="Rows a second over time"
+            ),
+        },
+        {
+            "name": "Resident memory, all processes",
+            "figure": told(memory, worded=size, title="Resident memory over time"),
+        },
+    ]
+
+
+def _rate(value: float) -> str:
+    return f"{value:,.0f} rows/s"
