@@ -25,13 +25,17 @@ QUANTILES = (0.01, 0.05, 0.25, 0.50, 0.75, 0.95, 0.99)
 _TAIL = 0.001
 """What is left out of a histogram at either end, about: a single value far off would flatten it."""
 
+_BODY = 0.01
 _DECADES = 3
-"""Positive numbers that span more powers of ten than this are drawn on a logarithmic scale."""
+"""Positive numbers of which all but the least and the last hundredth span more powers of ten than
+this are drawn on a logarithmic scale. (What is evenly spread from 0 to 1 has a thousandth of its
+numbers below 0.001, and is better seen on a linear one.)"""
 
 _RESOLUTION = 2.0**-7
 """How wide a bucket of a sketch is, by its numbers: bins are no narrower (`pipeline.sketch`)."""
 
 _MOST = float(np.finfo(np.float32).max)
+_LEAST = float(np.finfo(np.float32).smallest_normal)
 
 
 def column(
@@ -87,21 +91,26 @@ def column(
     }
 
 
-def edges_for(low: float, high: float) -> tuple[list[float], bool]:
+def edges_for(low: float, high: float, *, logarithmic: bool) -> list[float]:
     """Where bins end, for numbers between two.
 
+    Args:
+        low: The lowest number that is to be in one; with `logarithmic` above 0.
+        high: The highest.
+        logarithmic: Whether the scale is.
+
     Returns:
-        The edges, rising, at round numbers; and whether their scale is logarithmic.
+        The edges, rising, at round numbers.
     """
-    if low > 0 and math.log10(high / low) > _DECADES:
+    if logarithmic:
         each = max(1, round(BINS / math.log10(high / low)))
         first, last = math.floor(math.log10(low) * each), math.ceil(math.log10(high) * each)
-        return [10 ** (k / each) for k in range(first, last + 1)], True
+        return [10 ** (k / each) for k in range(first, last + 1)]
     largest = max(abs(low), abs(high))
     step = _round_step(max((high - low) / BINS, largest * _RESOLUTION) or 1.0)
     first = math.floor(low / step)
     last = max(math.ceil(high / step), first + 1)
-    return [float(f"{k * step:.12g}") for k in range(first, last + 1)], False
+    return [float(f"{k * step:.12g}") for k in range(first, last + 1)]
 
 
 def _round_step(least: float) -> float:
@@ -128,10 +137,12 @@ def _numbers(
     part: dict[str, Any] = {"total": mine.total, "quantiles": _quantiles(mine, bounds)}
     if not some:
         return part | {"edges": [], "counts": [], "log": False}
-    low = min(known.quantile(_TAIL) for known in some)
-    high = max(known.quantile(1 - _TAIL) for known in some)
-    most = max(bounds[1], their_bounds[1] if baseline is not None else bounds[1])
-    edges, logarithmic = edges_for(low, min(high, most))
+    if baseline is None:
+        their_bounds = bounds
+    both_bounds = min(bounds[0], their_bounds[0]), max(bounds[1], their_bounds[1])
+    body, tails = (_between(some, part, both_bounds) for part in (_BODY, _TAIL))
+    logarithmic = tails[0] > 0 and math.log10(body[1] / body[0]) > _DECADES
+    edges = edges_for(*tails, logarithmic=logarithmic)
     part |= {"edges": edges, "log": logarithmic, **_counted(mine, edges, bounds)}
     if baseline is not None:
         part["baseline"] = {"total": both[1].total, **_counted(both[1], edges, their_bounds)}
@@ -158,11 +169,29 @@ def _quantiles(numbers: Numbers, bounds: tuple[float, float]) -> dict[str, float
     if not numbers.total:
         return {}
     shares = {"min": 0.0, **{f"{share:.0%}": share for share in QUANTILES}, "max": 1.0}
-    low, high = bounds
     return {
-        name: float(f"{min(max(numbers.quantile(share), low), high):.6g}")
-        for name, share in shares.items()
+        name: float(f"{_quantile(numbers, share, bounds):.6g}") for name, share in shares.items()
     }
+
+
+def _between(
+    some: Sequence[Numbers], tail: float, bounds: tuple[float, float]
+) -> tuple[float, float]:
+    """Between which all numbers are, but for a tail at either end."""
+    return (
+        min(_quantile(numbers, tail, bounds) for numbers in some),
+        max(_quantile(numbers, 1 - tail, bounds) for numbers in some),
+    )
+
+
+def _quantile(numbers: Numbers, share: float, bounds: tuple[float, float]) -> float:
+    """A quantile; at the ends the number itself, which is known where a bucket is a range."""
+    lows, highs = bounds_of(numbers.buckets[[0, -1]])
+    for end, at_end in enumerate((0.0, 1.0)):
+        if share == at_end and lows[end] <= bounds[end] <= highs[end]:
+            return bounds[end]
+    found = min(max(numbers.quantile(share), bounds[0]), bounds[1])
+    return 0.0 if abs(found) < _LEAST else found
 
 
 def _finite(numbers: Numbers) -> Numbers:

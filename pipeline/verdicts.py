@@ -61,7 +61,9 @@ def verdict(standing: Standing) -> tuple[Level, str]:
             f"The predictions have drifted from those of {at.baseline}: {shortened(at.drifted)}."
         )
     if at.failed:
-        others = f"; the other {at.published:,} are published" if at.published else ""
+        others = {0: "", 1: "; the other one is published"}.get(
+            at.published, f"; the other {at.published:,} are published"
+        )
         return "bad", f"{_shards(len(at.failed))} failed: {shortened(at.failed)}{others}."
     if at.error and at.error.get("kind") != "StoppedError":
         what = f"Not finished: {at.error.get('message', 'an error')}"

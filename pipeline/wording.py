@@ -34,7 +34,7 @@ def number(value: float | str | None, digits: int = 4) -> str:
     power = f"10{str(int(exponent)).translate(_SUPERSCRIPT)}"
     if mantissa in {"1", "-1"}:
         return mantissa.replace("1", power).replace("-", _MINUS)
-    return f"{mantissa} {_TIMES} {power}".replace("-", _MINUS)
+    return f"{mantissa}{_TIMES}{power}".replace("-", _MINUS)
 
 
 def count(value: float | None) -> str:
@@ -59,7 +59,7 @@ def duration(seconds: float | None) -> str:
     if seconds is None:
         return NONE
     if seconds < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+        return f"{seconds:.1f} s" if 0.05 <= seconds < 9.95 else f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
         return f"{minutes} min {rest} s" if rest else f"{minutes} min"

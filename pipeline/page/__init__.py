@@ -12,7 +12,6 @@ import base64
 import hashlib
 import json
 import shlex
-from functools import partial
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 SIGNS = {"good": "✓", "waiting": "…", "bad": "✗"}
 """What tells how an output stands where colours do not."""
 
-MOST_MULTIPLES = 4
+MOST_MULTIPLES = 3
 """Small figures of a column that are shown at once; the others can be unfolded."""
 
 
@@ -69,6 +68,7 @@ def page(facts: Mapping[str, Any]) -> str:
             )
         ),
         data=_data(facts),
+        multiples=MOST_MULTIPLES,
         columns=[_column(column, facts) for column in facts["predictions"]],
         courses=_courses(facts["run"]),
     )
@@ -161,19 +161,19 @@ def _courses(run: Mapping[str, Any] | None) -> Sequence[dict[str, Any]]:
     timeline = [] if run is None else run["timeline"]
     if len(timeline) < 3:
         return []
-    rate, memory = plots.rates(timeline), [(point[0], point[2]) for point in timeline]
-    told = partial(plots.course, stepped=False)
+    before = sum(1 for point in timeline if not point[1]) - 1
+    drawn = (
+        ("Rows a second, while it scored", plots.rates(timeline[max(0, before) :]), True, _rate),
+        ("Resident memory, all processes", [(p[0], p[2]) for p in timeline], False, size),
+    )
     return [
         {
-            "name": "Rows a second",
+            "name": name,
             "figure": plots.course(
-                rate, stepped=True, worded=_rate, title="Rows a second over time"
+                points, stepped=stepped, worded=worded, title=f"{name}, over time"
             ),
-        },
-        {
-            "name": "Resident memory, all processes",
-            "figure": told(memory, worded=size, title="Resident memory over time"),
-        },
+        }
+        for name, points, stepped, worded in drawn
     ]
 
 

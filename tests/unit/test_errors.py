@@ -9,7 +9,7 @@ import signal
 import pytest
 
 from jobs import exit_codes
-from jobs.exit_codes import ExitCode, of_error, of_report
+from jobs.exit_codes import ExitCode, of_error, of_report, of_told
 from pipeline import errors
 from pipeline.errors import ShardscoreError, StoppedError
 from pipeline.records import RowCounts, RunReport, RunState
