@@ -40,10 +40,13 @@ def page(facts: Mapping[str, Any]) -> str:
     """
     style, script = _part("page.css"), _part("page.js")
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        autoescape=True,
+        finalize=_finalized,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters.update(
-        shown=_shown,
         count=wording.count,
         number=wording.number,
         duration=wording.duration,
@@ -87,6 +90,14 @@ def _shown(value: Any) -> str:
     return printable(str(value))
 
 
+def _finalized(value: Any) -> Any:
+    """Each value on its way into the page: what is a text, and not made here as markup, as shown.
+
+    So no place in the template can forget it, as none can forget to escape.
+    """
+    return _shown(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
 def _command(invocation: Mapping[str, Any]) -> str:
     """What to type to do it again."""
     variables = [
@@ -113,7 +124,11 @@ def _data(facts: Mapping[str, Any]) -> str:
         ]
         for name, state, of_rows, _scored, bad, method, seconds, note in rows
     ]
-    data = {"states": list(states), "methods": list(methods), "rows": compact}
+    data = {
+        "states": [*map(_shown, states)],
+        "methods": [*map(_shown, methods)],
+        "rows": compact,
+    }
     text = json.dumps(data, separators=(",", ":"), ensure_ascii=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
@@ -142,7 +157,7 @@ def _drawn(name: str, part: Mapping[str, Any]) -> Markup:
         named = [(_shown(value), count) for value, count in part["bars"]]
         if not named:
             return Markup("")
-        title = f"Shares of {_shown(name)}" + (f": {part['of']}" if part["of"] else "")
+        title = _shown(f"Shares of {name}" + (f": {part['of']}" if part["of"] else ""))
         return plots.bars(named, part["total"], baseline=compared, title=title)
     if not part["edges"]:
         return Markup("")
@@ -152,7 +167,7 @@ def _drawn(name: str, part: Mapping[str, Any]) -> Markup:
         part["total"],
         logarithmic=part["log"],
         baseline=compared,
-        title=f"Histogram of {_shown(name)}{part['of']}",
+        title=_shown(f"Histogram of {name}{part['of']}"),
     )
 
 

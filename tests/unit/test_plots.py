@@ -39,9 +39,7 @@ def test_a_figure_says_what_it_is_to_who_hears_it() -> None:
 
 
 def test_the_baseline_is_an_outline_in_the_same_scale() -> None:
-    figure = parsed(
-        histogram([0, 1, 2], [30, 70], 100, baseline=([140, 60], 200), title="of x")
-    )
+    figure = parsed(histogram([0, 1, 2], [30, 70], 100, baseline=([140, 60], 200), title="of x"))
     # The highest of both is 70%: the outline's first step is as high as the second bar.
     assert heights(figure)[1] == pytest.approx(120)
     (outline,) = drawn(figure, "base")
