@@ -10,7 +10,7 @@ BENCH  ?=
 PYTEST := $(BIN)/python -m pytest --numprocesses=logical --maxprocesses=4 --dist=worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help setup score score-digits test test-quick test-long test-faults k8s-test bench bench-setup bench-checkpoints check lock sample-data clean
+.PHONY: help setup score score-digits test test-quick test-long test-faults browser-test k8s-test bench bench-setup bench-checkpoints check lock sample-data clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "; print "make TARGET, where TARGET is one of\n"} \
@@ -29,24 +29,28 @@ $(READY): requirements.lock pyproject.toml
 	  --no-build-isolation --editable .
 	@touch $@
 
-score: $(READY) ## Score the sample flights into out/flights
+score: $(READY) ## Score the sample flights into out/flights, and make the page that says how it went
 	$(BIN)/shardscore score --config sample_data/flights.toml --output $(OUT)/flights
+	$(BIN)/shardscore report $(OUT)/flights
 
 score-digits: $(READY) ## Score PNG images of digits into out/digit_images, and tell the accuracy
 	$(BIN)/shardscore score --config sample_data/digit_images.toml --output $(OUT)/digit_images
 	$(BIN)/python sample_data/accuracy.py $(OUT)/digit_images
 
-test: $(READY) ## Run the tests, but for the long ones and the sweeps over faults
-	$(PYTEST) -m 'not faults and not long'
+test: $(READY) ## Run the tests, but for the long ones, the sweeps over faults and the browser's
+	$(PYTEST) -m 'not faults and not long and not browser'
 
 test-quick: $(READY) ## Run the tests that take less than ten seconds each
-	$(PYTEST) -m 'not slow and not long and not faults'
+	$(PYTEST) -m 'not slow and not long and not faults and not browser'
 
 test-long: $(READY) ## Run the long tests: compare, memory, the benchmark, the README's commands (five minutes)
 	$(PYTEST) -m long
 
 test-faults: $(READY) ## Sweep over faults: kills, full disks, system calls (needs root and strace)
 	$(PYTEST) -m faults -rA
+
+browser-test: $(READY) ## Look at the report in a real browser (needs Debian's chromium and chromium-driver)
+	$(BIN)/python -m pytest -m browser tests/browser
 
 k8s-test: $(READY) ## Hold the Kubernetes manifests against its schemas, and run their Job for real
 	$(PYTEST) tests/kubernetes

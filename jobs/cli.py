@@ -233,6 +233,7 @@ def report(
     from pipeline.job_file import write_text
     from pipeline.layout import PAGE
     from pipeline.page import page
+    from pipeline.tables import short_path
 
     made = page(document)
     if html is None:
@@ -243,7 +244,7 @@ def report(
         print(json.dumps(document, indent=1))
     else:
         print(printable(document["verdict"]["text"]))
-        print(f"report: {printable(str(html or f'{storage.url}/{PAGE}'))}")
+        print("report:", printable(short_path(str(html or f"{storage.url}/{PAGE}"))))
 
 
 def _no_output(address: str) -> NoInputError:

@@ -1,4 +1,4 @@
-"""A real browser: Debian's Chromium, headless, driven by Selenium. It is no option to have none."""
+"""A window of a real browser, and what pages are made from."""
 
 from __future__ import annotations
 
@@ -7,22 +7,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 
 from jobs.exit_codes import of_told
 from pipeline import report_facts
 from pipeline.page import page
+from tests.browser.chromium import LAPTOP, chromium
 from tests.unit.outputs import finished
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from selenium import webdriver
     from selenium.webdriver.remote.webelement import WebElement
-
-LAPTOP, PHONE = 1280, 360
 
 
 @dataclass(frozen=True)
@@ -73,14 +71,8 @@ class Browser:
 
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = "/usr/bin/chromium"
-    for name in ("headless=new", "no-sandbox", "disable-dev-shm-usage", "hide-scrollbars"):
-        options.add_argument(f"--{name}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service("/usr/bin/chromedriver"))
-    yield Browser(driver, tmp_path_factory.mktemp("pages"))
-    driver.quit()
+    with chromium() as driver:
+        yield Browser(driver, tmp_path_factory.mktemp("pages"))
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from selenium.webdriver.common.keys import Keys
 
-from tests.browser.conftest import LAPTOP, PHONE
+from tests.browser.chromium import LAPTOP, PHONE
 
 if TYPE_CHECKING:
     from tests.browser.conftest import Browser
