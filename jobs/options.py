@@ -381,7 +381,7 @@ RunId = Annotated[
     typer.Option(
         "--run",
         metavar="ID",
-        help="Tell of this run and those before it. Default: the latest.",
+        help="Tell of this run, not of the latest; what is published is told as it is now.",
     ),
 ]
 VerifiedInput = Annotated[

@@ -11,8 +11,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from pipeline import layout, looks, run_history, shard_facts
+from pipeline.drift import Difference
 from pipeline.entries import entries
-from pipeline.errors import NotFoundError, ShardscoreError
+from pipeline.errors import NotFoundError, ShardscoreError, UsageError
 from pipeline.histograms import column
 from pipeline.reason_counts import count as count_reasons
 from pipeline.records import RowCounts
@@ -38,6 +39,9 @@ MOST_SHARDS = 20_000
 MOST_LISTED_RUNS = 60
 MOST_REASONS = 10
 
+_ALIKE, _ANOTHER = 0.1, 0.25
+"""What the population stability index is held against by custom: see `pipeline.distributions`."""
+
 
 def facts(
     output: Storage, *, run_id: str | None = None, exit_code: Callable[[Run], int | None]
@@ -53,7 +57,7 @@ def facts(
         The document; None if no run has begun an output there.
 
     Raises:
-        NotFoundError: There is no report of that run.
+        UsageError: There is no report of that run.
         OutputMismatchError: The output was begun by another version.
         StorageError: Storage failed.
     """
@@ -130,7 +134,7 @@ def facts(
         "bad_rows": _reasons(reasons),
         "predictions": _predictions(seen.columns, drift, identity),
         "unsketched_shards": seen.without,
-        "drift": drift,
+        "drift": None if not drift else _drift(drift),
         "run": _run(history.latest, exit_code),
         "runs": [run_history.summary(run) for run in history.runs[:MOST_LISTED_RUNS]],
         "earlier_runs": len(history.runs[MOST_LISTED_RUNS:]) + history.earlier,
@@ -148,7 +152,7 @@ def _up_to(history: History, run_id: str | None, output: Storage) -> History:
     for place, run in enumerate(history.runs):
         if run.get("run_id") == run_id:
             return run_history.History(history.runs[place:], history.earlier)
-    raise NotFoundError(
+    raise UsageError(
         "the output has no report of that run",
         path=output.url,
         received=run_id,
@@ -177,16 +181,28 @@ def _beyond(drift: Mapping[str, Any] | None) -> list[str]:
     return [
         f"{told['of']} by {told['psi']:.3g} ({limit:g} is allowed)"
         for told in drift["differences"]
-        if exceeds(told, limit)
+        if _exceeds(told, limit)
     ]
 
 
-def exceeds(told: Mapping[str, Any], limit: float) -> bool:
-    """Whether a difference, as a report has it, is more than a limit and than chance."""
-    from pipeline.drift import Difference
+def _drift(drift: Mapping[str, Any]) -> dict[str, Any]:
+    """What the guard found, each difference with what it means."""
+    differences = [told | {"says": _says(told, drift)} for told in drift["differences"]]
+    return {**drift, "differences": differences}
 
-    found = Difference(told["of"], "", told["psi"], told["ks"], told["chance"])
-    return found.exceeds(limit)
+
+def _says(told: Mapping[str, Any], drift: Mapping[str, Any]) -> str:
+    limit = drift.get("max_drift")
+    if limit is not None and _exceeds(told, limit):
+        return "beyond"
+    if _exceeds(told, _ANOTHER):
+        return "another population"
+    return "moved" if _exceeds(told, _ALIKE) else "alike"
+
+
+def _exceeds(told: Mapping[str, Any], limit: float) -> bool:
+    """Whether a difference, as a report has it, is more than a limit and than chance."""
+    return Difference(told["of"], "", told["psi"], told["ks"], told["chance"]).exceeds(limit)
 
 
 def _counted(shards: Sequence[ShardFacts], total: int, there: int) -> dict[str, int]:

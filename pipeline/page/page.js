@@ -120,7 +120,11 @@
     show();
   }
 
+  // What is folded away would not be on paper.
+  const folded = [...document.querySelectorAll("details:not([open])")];
+
   function print() {
+    for (const part of folded) part.open = true;
     draw(0, PRINTED);
     at("unprinted").hidden = found.length <= PRINTED;
     at("unprinted").textContent = `${told(found.length - PRINTED)} more shards are not printed.`;
@@ -134,6 +138,7 @@
   at("next").addEventListener("click", () => turn(1));
   window.addEventListener("beforeprint", print);
   window.addEventListener("afterprint", () => {
+    for (const part of folded) part.open = false;
     at("unprinted").hidden = true;
     show();
   });

@@ -183,6 +183,17 @@ def test_two_hundred_shards_are_printed_and_the_others_counted(
     assert len(browser.texts(NAMES)) == 100
 
 
+def test_what_is_folded_away_is_printed(browser: Browser, small: dict[str, Any]) -> None:
+    (column,) = small["predictions"]
+    browser.show({**small, "predictions": [{**column, "parts": column["parts"] * 5}]})
+    assert len(browser.texts("details figure")) == 2
+    assert not browser.element("details figure").is_displayed()
+    browser.script("window.dispatchEvent(new Event('beforeprint'))")
+    assert browser.element("details figure").is_displayed()
+    browser.script("window.dispatchEvent(new Event('afterprint'))")
+    assert not browser.element("details figure").is_displayed()
+
+
 def test_it_prints_without_what_only_a_screen_has_use_for(
     browser: Browser, small: dict[str, Any]
 ) -> None:

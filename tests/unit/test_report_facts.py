@@ -11,7 +11,7 @@ import pytest
 
 from jobs.exit_codes import of_told
 from pipeline import report_facts
-from pipeline.errors import NotFoundError
+from pipeline.errors import UsageError
 from pipeline.storage import LocalStorage
 from tests.unit.outputs import Made, begin, finished, rows
 
@@ -216,9 +216,30 @@ def test_drift_is_told_and_the_baseline_is_drawn_with_it(tmp_path: Path) -> None
         f"The predictions have drifted from those of {before.out}: prediction by 1.5 (0.2 is "
         "allowed)."
     )
+    assert found["drift"]["differences"][0]["says"] == "beyond"
     (part,) = found["predictions"][0]["parts"]
     assert part["baseline"]["total"] == 17
     assert found["run"]["exit_code"] == 65
+
+
+@pytest.mark.parametrize(
+    ("psi", "chance", "says"),
+    [
+        (0.05, 0.001, "alike"),
+        (0.15, 0.1, "alike"),
+        (0.15, 0.001, "moved"),
+        (0.3, 0.001, "another population"),
+        (0.6, 0.001, "beyond"),
+        (0.6, 0.3, "alike"),
+    ],
+)
+def test_what_a_difference_means_is_said_in_words(
+    psi: float, chance: float, says: str, tmp_path: Path
+) -> None:
+    made = begin(tmp_path, {"a.parquet": rows(10)})
+    told = {"of": "prediction", "psi": psi, "ks": 0.1, "chance": chance}
+    kept(made, "2", drift={"baseline": "gone://", "max_drift": 0.5, "differences": [told]})
+    assert facts(made)["drift"]["differences"] == [{**told, "says": says}]
 
 
 def test_a_baseline_that_has_gone_is_not_drawn(tmp_path: Path) -> None:
@@ -236,7 +257,7 @@ def test_an_earlier_run_can_be_told_of(tmp_path: Path) -> None:
     kept(made, "2014", seconds=9.0)
     assert facts(made)["run"]["seconds"] == 9.0
     assert facts(made, run_id="2013")["run"]["seconds"] == 3.0
-    with pytest.raises(NotFoundError, match="no report of that run"):
+    with pytest.raises(UsageError, match="no report of that run"):
         facts(made, run_id="2015")
 
 
