@@ -15,7 +15,7 @@ COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-e
   --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
 .DEFAULT_GOAL := help
-.PHONY: help setup score score-digits test test-quick test-long test-faults k8s-test ray-test image image-test bench bench-setup bench-checkpoints bench-scale check lock sample-data clean
+.PHONY: help setup score score-digits test test-quick test-long test-faults k8s-test ray-test browser-test image image-test bench bench-setup bench-checkpoints bench-scale check lock sample-data clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "; print "make TARGET, where TARGET is one of\n"} \
@@ -34,24 +34,28 @@ $(READY): requirements.lock pyproject.toml
 	  --no-build-isolation --editable .
 	@touch $@
 
-score: $(READY) ## Score the sample flights into out/flights
+score: $(READY) ## Score the sample flights into out/flights, and make the page that says how it went
 	$(BIN)/shardscore score --config sample_data/flights.toml --output $(OUT)/flights
+	$(BIN)/shardscore report $(OUT)/flights
 
 score-digits: $(READY) ## Score PNG images of digits into out/digit_images, and tell the accuracy
 	$(BIN)/shardscore score --config sample_data/digit_images.toml --output $(OUT)/digit_images
 	$(BIN)/python sample_data/accuracy.py $(OUT)/digit_images
 
-test: $(READY) ## Run the tests, but for the long ones and the sweeps over faults
-	$(PYTEST) -m 'not faults and not long and not image and not ray'
+test: $(READY) ## Run the tests, but for the long ones and the sweeps over faults, and what needs an image, Ray or a browser
+	$(PYTEST) -m 'not faults and not long and not image and not ray and not browser'
 
 test-quick: $(READY) ## Run the tests that take less than ten seconds each
-	$(PYTEST) -m 'not slow and not long and not faults and not image and not ray'
+	$(PYTEST) -m 'not slow and not long and not faults and not image and not ray and not browser'
 
 test-long: $(READY) ## Run the long tests: compare, memory, the benchmark, the README's commands (five minutes)
 	$(PYTEST) -m 'long and not ray'
 
 test-faults: $(READY) ## Sweep over faults: kills, full disks, system calls (needs root and strace)
 	$(PYTEST) -m 'faults and not ray' -rA
+
+browser-test: $(READY) ## Look at the report in a real browser (needs Debian's chromium and chromium-driver)
+	$(BIN)/python -m pytest -m browser tests/browser
 
 k8s-test: $(READY) ## Hold the Kubernetes manifests against its schemas, and run their Job for real
 	$(PYTEST) tests/kubernetes

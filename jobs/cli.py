@@ -24,6 +24,7 @@ from pipeline.errors import (
     NoInputError,
     ShardscoreError,
     UsageError,
+    printable,
 )
 
 _EPILOG = (
@@ -46,6 +47,7 @@ app = typer.Typer(
 
 @app.command(epilog="Example: shardscore score --model m.keras -i data/ -o out/")
 def score(
+    context: typer.Context,
     model: opt.Model = None,
     input_: opt.Input = None,
     output: opt.Output = None,
@@ -94,6 +96,7 @@ def score(
     keep_imports()
     with no_collections():
         from jobs.engines import engine_named
+        from jobs.invocation import invocation
         from jobs.monitor import monitor
         from jobs.settings import job_from
         from pipeline import report as reports
@@ -110,7 +113,14 @@ def score(
         stop = Stop()
         heed_signals(stop)
         with engine_named(engine, ray_address) as place:
-            report = run_score(job, observer, stop, fail_fast=fail_fast, engine=place)
+            report = run_score(
+                job,
+                observer,
+                stop,
+                fail_fast=fail_fast,
+                engine=place,
+                invocation=invocation(context.obj or ()),
+            )
         if as_json:
             print(json.dumps(reports.as_json(report), indent=1))
         elif log_format == "json":
@@ -199,12 +209,59 @@ def status(
 
     document = status_of(output)
     if not document["begun"]:
-        raise NoInputError(
-            "no run has begun an output here",
-            path=document["output"],
-            hint="check the path; it is what `score` was given as --output",
-        )
+        raise _no_output(document["output"])
     print(json.dumps(document, indent=1) if as_json else tables.status_text(document))
+
+
+@app.command(epilog="Example: shardscore report out/ --html night.html")
+def report(
+    output: opt.OutputArgument,
+    html: opt.Html = None,
+    run_id: opt.RunId = None,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Write an HTML page that says how the scoring of an output went.
+
+    One file that needs no network: the verdict, bad rows, what the predictions look like, the
+    shards, and what ran. From storage alone, at any moment.
+    """
+    from pipeline.memory import no_collections
+
+    with no_collections():
+        from jobs.exit_codes import of_told
+        from pipeline.report_facts import facts
+        from pipeline.storage import storage_at
+
+    storage = storage_at(output)
+    document = facts(storage, run_id=run_id, exit_code=of_told)
+    if document is None:
+        raise _no_output(storage.url)
+    if as_json and html is None:
+        print(json.dumps(document, indent=1))
+        return
+    from pipeline.job_file import write_text
+    from pipeline.layout import PAGE
+    from pipeline.page import page
+    from pipeline.tables import short_path
+
+    made = page(document)
+    if html is None:
+        storage.replace(PAGE, made.encode())
+    else:
+        write_text(html, made, replace=True)
+    if as_json:
+        print(json.dumps(document, indent=1))
+    else:
+        print(printable(document["verdict"]["text"]))
+        print("report:", printable(short_path(str(html or f"{storage.url}/{PAGE}"))))
+
+
+def _no_output(address: str) -> NoInputError:
+    return NoInputError(
+        "no run has begun an output here",
+        path=address,
+        hint="check the path; it is what `score` was given as --output",
+    )
 
 
 @app.command(epilog="Example: shardscore verify out/ --json")
@@ -275,7 +332,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     argv = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     log_format = wanted_format(argv)
     try:
-        code = app(argv, prog_name="shardscore", standalone_mode=False)
+        code = app(argv, prog_name="shardscore", standalone_mode=False, obj=argv)
     except typer.TyperException as error:  # a flag or a value that Typer refuses
         code = of_ending(error)
         show_usage(error, log_format)

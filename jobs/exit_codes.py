@@ -17,13 +17,15 @@ from __future__ import annotations
 
 import signal
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from pipeline import errors
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pipeline.records import RunReport
 
 
@@ -90,6 +92,21 @@ def of_ending(error: BaseException | None) -> int:
         if isinstance(error, kind):
             return code
     return of_error(error)
+
+
+def of_told(run: Mapping[str, Any]) -> int | None:
+    """The exit code of a run, from its report as JSON; None if it has not ended, or was killed."""
+    state, error = run.get("state"), run.get("error")
+    if state in {None, "running"}:
+        return None
+    if not error:
+        return ExitCode.OK if state == "finished" else ExitCode.DATA
+    kind = getattr(errors, str(error.get("kind")), None)
+    if not (isinstance(kind, type) and issubclass(kind, errors.ShardscoreError)):
+        return ExitCode.BUG
+    if issubclass(kind, errors.StoppedError):
+        return of_error(kind("", signum=error.get("signum", 0)))
+    return of_error(kind(""))
 
 
 def of_report(report: RunReport) -> ExitCode:

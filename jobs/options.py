@@ -388,6 +388,21 @@ OutputArgument = Annotated[
     str,
     typer.Argument(envvar="SHARDSCORE_OUTPUT", metavar="DIR", help="Folder of the predictions."),
 ]
+Html = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Write the page there. Default: _shardscore/report.html in the output.",
+    ),
+]
+RunId = Annotated[
+    str | None,
+    typer.Option(
+        "--run",
+        metavar="ID",
+        help="Tell of this run, not of the latest; what is published is told as it is now.",
+    ),
+]
 VerifiedInput = Annotated[
     list[str] | None,
     typer.Option(

@@ -150,6 +150,7 @@ class Crew:
         for number in self._workers.alive:
             if number in self._free or (self._record is None and number in self._prepared):
                 self._workers.dismiss(number)
+                self._run.resident(number, 0)
             elif number not in self._busy:
                 self._workers.kill(number)
         self._free.clear()
@@ -200,6 +201,7 @@ class Crew:
     def _answered(self, number: int, word: str, rest: list[Any]) -> None:
         match word:
             case "told":
+                self._run.resident(number, rest[1])
                 for name, arguments in rest[0]:
                     self._told(number, name, arguments)
             case "done":
@@ -209,6 +211,7 @@ class Crew:
             case "prepared":
                 ready, memory = rest
                 self._run.measured(number, *memory)
+                self._run.resident(number, memory[0])
                 self._prepared[number] = ready
                 if self._record is not None:
                     self._enlist(number, ready)
@@ -236,6 +239,7 @@ class Crew:
         """A worker ends with an error: the first one counts. After a stop each has one."""
         self._busy.pop(number, None)
         self._workers.dismiss(number)
+        self._run.resident(number, 0)
         if isinstance(error, StoppedError):
             self._stopped = error
         else:
@@ -248,6 +252,7 @@ class Crew:
         self._run.observer.event("worker_said", line, worker=number)
 
     def _lost(self, number: int, died: Died, *, for_good: bool) -> None:
+        self._run.resident(number, 0)
         order = self._busy.pop(number, None)
         prepared = self._prepared.pop(number, None) is not None
         with suppress(ValueError):

@@ -29,6 +29,9 @@ HOUSE = "_shardscore/"
 RUN = "_shardscore/run.json"
 PLANS = "_shardscore/plans"
 FROZEN = "_shardscore/frozen"
+PAGE = "_shardscore/report.html"
+"""The page that `report` makes, unless it is told where else."""
+
 PREDICTIONS = "_shardscore/predictions.json"
 """What the predictions of a complete output look like."""
 

@@ -21,6 +21,8 @@ from pipeline.storage.at_hand import is_at_hand_in
 from pipeline.threads import in_threads
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pipeline.published import FileFacts
     from pipeline.storage import Storage
 
@@ -42,13 +44,18 @@ def save(output: Storage, seen: Distributions, manifest: bytes) -> None:
     output.replace(PREDICTIONS, json.dumps(document).encode() + b"\n")
 
 
-def of_output(output: Storage) -> Distributions:
+def of_output(output: Storage, told: Callable[[FileFacts], None] = lambda _: None) -> Distributions:
     """What the predictions that are published look like.
+
+    Args:
+        output: The output.
+        told: Is told the facts of each published file that is opened for it; none is where what
+            they look like together has been kept.
 
     Raises:
         StorageError: Storage failed.
     """
-    return _kept(output) or _gathered(output)
+    return _kept(output) or _gathered(output, told)
 
 
 def _kept(output: Storage) -> Distributions | None:
@@ -67,7 +74,7 @@ def _kept(output: Storage) -> Distributions | None:
     return found
 
 
-def _gathered(output: Storage) -> Distributions:
+def _gathered(output: Storage, told: Callable[[FileFacts], None]) -> Distributions:
     inventory = take_inventory(output)
 
     def read(name: str) -> FileFacts:
@@ -78,6 +85,7 @@ def _gathered(output: Storage) -> Distributions:
 
     found = Distributions()
     for file in in_threads(read, sorted(inventory.files), FOOTER_THREADS, at_once=at_once):
+        told(file)
         if file.note is not None:
             found.add(file.sketch)
     return found

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 FOOTER_THREADS = 8
 
 _PIECE = re.compile(r"(.+)/\d{12}-\d{12}\.[0-9a-f]{32}(?:\.bad)?\.parquet", re.DOTALL)
-_OTHER = re.compile(r"(?:run|predictions)\.json|reports/.+|frozen/[^/]+\.json|lock.*", re.DOTALL)
+_OTHER = re.compile(
+    r"(?:run|predictions)\.json|reports/.+|report\.html|frozen/[^/]+\.json|lock.*", re.DOTALL
+)
 
 
 @dataclass(frozen=True, slots=True)

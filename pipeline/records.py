@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from pipeline.drift import Drift
     from pipeline.errors import ShardscoreError
+    from pipeline.timeline import Point
 
 Method = Literal["predict_on_batch", "predict", "predict_step"]
 """Keras' prediction methods: the streaming call, the loop that keeps all output, and the compiled
@@ -228,6 +229,21 @@ RunState = Literal["running", "finished", "incomplete", "stopped", "broken"]
 
 
 @dataclass(frozen=True, slots=True)
+class Invocation:
+    """How a run was called for: what it takes to do so again.
+
+    Attributes:
+        command: The words of the command line.
+        variables: The variables that are options.
+        folder: What relative paths are relative to.
+    """
+
+    command: tuple[str, ...]
+    variables: tuple[tuple[str, str], ...]
+    folder: str
+
+
+@dataclass(frozen=True, slots=True)
 class RunReport:
     """One run, as it stands: written when it begins, while it goes on, and when it ends.
 
@@ -257,6 +273,10 @@ class RunReport:
         threads: Threads in each pool of each of them; 0 until decided.
         scoring_seconds: Wall time since the first unit was begun; 0 until then.
         drift: How the predictions differ from those of the baseline, once they were compared.
+        share: Which share of the shards the run scores, from 0, and of how many; None: all.
+        host: The name of the machine.
+        invocation: How the run was called for; None: by a program.
+        timeline: How it went over time.
     """
 
     run_id: str
@@ -283,6 +303,10 @@ class RunReport:
     threads: int = 0
     scoring_seconds: float = 0.0
     drift: Drift | None = None
+    share: tuple[int, int] | None = None
+    host: str = ""
+    invocation: Invocation | None = None
+    timeline: tuple[Point, ...] = ()
 
     @property
     def failed(self) -> tuple[Outcome, ...]:

@@ -11,10 +11,12 @@ from collections import Counter
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from pipeline.errors import StoppedError
+
 if TYPE_CHECKING:
     from pipeline.drift import Drift
     from pipeline.errors import ShardscoreError
-    from pipeline.records import Outcome, RunReport
+    from pipeline.records import Invocation, Outcome, RunReport
     from pipeline.storage import Storage
 
 REPORTS = "_shardscore/reports"
@@ -86,6 +88,10 @@ def as_json(report: RunReport, *, shards: bool = True) -> dict[str, Any]:
         },
         "versions": report.versions,
         "drift": None if report.drift is None else _drift(report.drift),
+        "share": None if report.share is None else list(report.share),
+        "host": report.host,
+        "invocation": None if report.invocation is None else _invocation(report.invocation),
+        "timeline": [[round(p.seconds, 2), p.rows, p.resident] for p in report.timeline],
         "error": None if report.error is None else _error(report.error),
     }
     if shards:
@@ -143,5 +149,14 @@ def _drift(drift: Drift) -> dict[str, Any]:
     }
 
 
+def _invocation(invocation: Invocation) -> dict[str, Any]:
+    return {
+        "command": list(invocation.command),
+        "variables": dict(invocation.variables),
+        "folder": invocation.folder,
+    }
+
+
 def _error(error: ShardscoreError) -> dict[str, Any]:
-    return {"kind": type(error).__name__, "message": error.message, **error.facts}
+    told = {"kind": type(error).__name__, "message": error.message, **error.facts}
+    return told | ({"signum": error.signum} if isinstance(error, StoppedError) else {})

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from pipeline import checkpoints, frozen, manifest
@@ -31,9 +32,11 @@ from pipeline.stop import Stop
 from pipeline.survey import Survey, survey
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pipeline.job import Job, JobIdentity, RunRecord
     from pipeline.progress import Observer
-    from pipeline.records import RunReport
+    from pipeline.records import Invocation, RunReport
     from pipeline.staffing import Engine
     from pipeline.storage import Storage
     from pipeline.team import Team
@@ -47,6 +50,7 @@ def score(
     *,
     fail_fast: bool = False,
     engine: Engine | None = None,
+    invocation: Invocation | None = None,
 ) -> RunReport:
     """Scores what is not scored yet.
 
@@ -56,6 +60,7 @@ def score(
         stop: May ask the run to stop, between batches; None: nothing does.
         fail_fast: Whether the first shard that fails ends the run.
         engine: Where the workers are; None: on this machine.
+        invocation: How the run was called for, for its report; None: by a program.
 
     Returns:
         The report of the run. Its state is `finished` only if each shard is published; a run that
@@ -65,13 +70,14 @@ def score(
         ShardscoreError: What kept the run from beginning.
     """
     observer, stop = observer or Silent(), stop or Stop()
+    begun = partial(_begun, observer=observer, invocation=invocation)
     guard = Guard.of(job)  # a baseline that is none is found before the work, not after it
     with Claim(job.shard_index) as claim, Staff(job, engine) as staff:
         surveyed = _surveyed(job, staff, claim)
         if surveyed.idle:
-            return _idle(surveyed, observer, claim, guard)
+            return _idle(surveyed, begun, claim, guard)
         claim.make(surveyed.output)
-        return _run(surveyed, staff, observer, stop, guard, fail_fast=fail_fast)
+        return _run(surveyed, staff, begun, stop, guard, fail_fast=fail_fast)
 
 
 def _surveyed(job: Job, staff: Staff, claim: Claim) -> Survey:
@@ -120,7 +126,9 @@ class Claim:
         self._made = True
 
 
-def _idle(surveyed: Survey, observer: Observer, claim: Claim, guard: Guard | None) -> RunReport:
+def _idle(
+    surveyed: Survey, begun: Callable[[Survey], Run], claim: Claim, guard: Guard | None
+) -> RunReport:
     """A run with nothing to score: takes away what a run left that died after its last publish.
 
     That is no reason to fail: the output may be one that can only be read, or another run may be
@@ -134,7 +142,7 @@ def _idle(surveyed: Survey, observer: Observer, claim: Claim, guard: Guard | Non
                 _sweep(surveyed)
         except BusyError:
             alone = False
-    run = _begun(surveyed, observer)
+    run = begun(surveyed)
     identity = surveyed.record.identity if surveyed.record else None
     if not alone or (surveyed.rewritten and manifest.vouched(surveyed.output) is None):
         # Marks that are missing may be missing since another run replaces what was rewritten.
@@ -149,9 +157,9 @@ def _sweep(surveyed: Survey) -> None:
     checkpoints.sweep(surveyed.output, done)
 
 
-def _begun(surveyed: Survey, observer: Observer) -> Run:
+def _begun(surveyed: Survey, observer: Observer, invocation: Invocation | None) -> Run:
     """A run that has told what it found."""
-    run = Run(surveyed, observer)
+    run = Run(surveyed, observer, invocation)
     if surveyed.record is not None:
         # With nothing to do, an output that can only be read is as good as any.
         with suppress(StorageError) if surveyed.idle else nullcontext():
@@ -167,13 +175,13 @@ def _begun(surveyed: Survey, observer: Observer) -> Run:
 def _run(
     surveyed: Survey,
     staff: Staff,
-    observer: Observer,
+    begun: Callable[[Survey], Run],
     stop: Stop,
     guard: Guard | None,
     *,
     fail_fast: bool,
 ) -> RunReport:
-    run = _begun(surveyed, observer)
+    run = begun(surveyed)
     capacity = staff.capacity(surveyed)
     # Told whether or not it comes to that: a run that goes on with this one's work asks for it.
     run.staffed(capacity.workers, capacity.threads)
@@ -190,7 +198,7 @@ def _run(
     except ShardscoreError as error:
         return run.close(error)
     finally:
-        observer.end()
+        run.observer.end()
     return _end(surveyed, ready.identity, run, guard)
 
 

@@ -7,6 +7,7 @@ goes on, and tells the observer. It decides nothing: `pipeline.run` says what ha
 from __future__ import annotations
 
 import os
+import platform
 import secrets
 import time
 from dataclasses import replace
@@ -20,12 +21,13 @@ from pipeline.memory import peak_bytes, resident_bytes
 from pipeline.records import BadRow, FailedShard, Outcome, RowCounts, RunReport, RunState
 from pipeline.runtime import versions
 from pipeline.storage.locate import has_scheme
+from pipeline.timeline import Point, Timeline
 
 if TYPE_CHECKING:
     from pipeline.drift import Drift
-    from pipeline.job import JobIdentity
+    from pipeline.job import Job, JobIdentity
     from pipeline.progress import Observer
-    from pipeline.records import Shard
+    from pipeline.records import Invocation, Shard
     from pipeline.survey import Survey
 
 SNAPSHOT_SECONDS = 10.0
@@ -33,9 +35,17 @@ SNAPSHOT_SECONDS = 10.0
 
 
 class Run:
-    """The state of one run: its counters, its outcomes, and the report made from them."""
+    """The state of one run: its counters, its outcomes, and the report made from them.
 
-    def __init__(self, surveyed: Survey, observer: Observer) -> None:
+    Args:
+        surveyed: What is known before it.
+        observer: Is told how it goes.
+        invocation: How it was called for.
+    """
+
+    def __init__(
+        self, surveyed: Survey, observer: Observer, invocation: Invocation | None = None
+    ) -> None:
         self.observer = observer
         self._output = surveyed.output
         self._begun = self._saved = time.monotonic()
@@ -43,6 +53,9 @@ class Run:
         self._counts = RowCounts()
         self._scoring_since: float | None = None
         self._workers_memory: dict[int, tuple[int, int]] = {}
+        self._workers_resident: dict[int, int] = {}
+        self._timeline = Timeline()
+        self._rows = 0
         self._claimed = self._warned = False
         self._idle = surveyed.idle
         started = datetime.now(UTC)
@@ -65,7 +78,11 @@ class Run:
             memory_peak=0,
             versions=versions(),
             inputs=tuple(map(_absolute, surveyed.job.input)),
+            share=_share(surveyed.job),
+            host=platform.node(),
+            invocation=invocation,
         )
+        self._look()
 
     def begun(self) -> None:
         """What was found at the beginning is known."""
@@ -111,6 +128,7 @@ class Run:
     def scoring(self, rows: int, shards: int) -> None:
         """Scoring begins: that much is to do."""
         self._scoring_since = time.monotonic()
+        self._look()
         self.observer.begin(rows=rows, shards=shards)
 
     def listener(self) -> AtHand:
@@ -120,8 +138,12 @@ class Run:
     def advance(self, rows: int) -> None:
         """That many more rows were scored or set aside."""
         self.observer.advance(rows)
-        if time.monotonic() - self._saved >= SNAPSHOT_SECONDS:
-            self._saved = time.monotonic()
+        self._rows += rows
+        clock = time.monotonic()
+        if self._timeline.is_due(clock - self._begun):
+            self._look()
+        if clock - self._saved >= SNAPSHOT_SECONDS:
+            self._saved = clock
             now = self._now("running")
             report.save(self._output, now)
             self.observer.standing(now)
@@ -135,6 +157,15 @@ class Run:
             peak: Highest resident bytes so far.
         """
         self._workers_memory[worker] = (after_load, peak)
+
+    def resident(self, worker: int, resident: int) -> None:
+        """A worker process tells how many bytes of it are resident now; 0: it has ended."""
+        self._workers_resident[worker] = resident
+
+    def _look(self) -> None:
+        seconds = time.monotonic() - self._begun
+        resident = resident_bytes() + sum(self._workers_resident.values())
+        self._timeline.add(Point(seconds, self._rows, resident))
 
     def many_bad_rows(self, shard: Shard, counts: RowCounts, first: BadRow | None) -> None:
         """A shard was published; that most of its rows are bad ones is worth a word, once a run."""
@@ -189,6 +220,7 @@ class Run:
         return final
 
     def _closed(self, error: ShardscoreError | None) -> RunReport:
+        self._look()
         final = self._now("finished", error)
         done = final.shards_done_before + len(final.outcomes) - len(final.failed)
         if isinstance(error, StoppedError):
@@ -220,6 +252,7 @@ class Run:
             memory_after_load=after_load + sum(loaded for loaded, _ in workers),
             memory_peak=peak_bytes() + sum(peak for _, peak in workers),
             error=error,
+            timeline=self._timeline.points(),
         )
 
 
@@ -291,6 +324,12 @@ class AtHand:
         """The shard at hand will be scored again from its first row."""
         self._run.advance(-self._in_flight)
         self._in_flight = self._resumed = 0
+
+
+def _share(job: Job) -> tuple[int, int] | None:
+    if job.shard_index is None or job.shard_count is None:
+        return None
+    return job.shard_index, job.shard_count
 
 
 def _absolute(address: str) -> str:

@@ -19,7 +19,8 @@ SHOWN_FAILURES = 10
 SHOWN_FINDINGS = 20
 SHOWN_PROGRESS = 10
 _CELL = 60
-_SILENT_SECONDS = 60.0
+SILENT_SECONDS = 60.0
+"""A run that goes on without a sign of life for longer was killed, it seems."""
 
 
 def summary_text(report: RunReport) -> str:
@@ -273,6 +274,6 @@ def _state(last: dict[str, Any]) -> str:
     if last["state"] != "running":
         return str(last["state"])
     silent = (datetime.now(UTC) - datetime.fromisoformat(last["updated"])).total_seconds()
-    if silent > _SILENT_SECONDS:
+    if silent > SILENT_SECONDS:
         return f"killed, it seems (last sign of life {last['updated']})"
     return f"running (last sign of life {silent:.0f} s ago)"

@@ -7,6 +7,7 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ShardscoreError
+from pipeline.memory import resident_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +34,7 @@ class Telling:
     """A `Listener` that passes on what it is told, some of it at a time.
 
     Args:
-        say: Takes what is said: ("told", [(name, arguments), …]).
+        say: Takes what is said: ("told", [(name, arguments), …], resident bytes).
         seconds: How often that is, at most.
     """
 
@@ -46,7 +47,7 @@ class Telling:
     def flush(self) -> None:
         """Passes on what waits."""
         if self._waiting:
-            self._say(("told", self._waiting))
+            self._say(("told", self._waiting, resident_bytes()))
             self._waiting = []
         self._last = time.monotonic()
 

@@ -4,7 +4,8 @@ Owns the protocol alone. `pipeline.pool` has workers that are processes of this 
 may have others, on machines of its own. A worker takes orders and answers them in the words of
 `pipeline.service`; what else is heard of one is said here:
 
-    ("told", [(name, arguments), …])  what a `Listener` is to be told of the unit at hand
+    ("told", [(name, arguments), …],  what a `Listener` is to be told of the unit at hand, and how
+             resident bytes)          much memory the worker has now
     ("said", line)                    a line that the worker, its model or a hook printed
     ("lost", Died)                    it is gone with what it had in hand, and will be begun anew
     ("back",)                         that has been done: it knows nothing of the job

@@ -64,7 +64,7 @@ def buckets(folder: Path, s3_server: SeaweedServer) -> dict[str, str]:
 
 @pytest.mark.long
 def test_each_command_of_the_readme_runs(folder: Path, buckets: dict[str, str]) -> None:
-    assert len(commands()) == 10
+    assert len(commands()) == 11
     for arguments in commands():
         done = run_command(*arguments, cwd=folder, **buckets)
         assert done.code == 0, (arguments, done.err)

@@ -41,6 +41,9 @@ SIGNALS = pytest.mark.parametrize(
     ("signum", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)], ids=["SIGTERM", "SIGINT"]
 )
 
+OF_A_WHOLE = {"_SUCCESS", "_MANIFEST.json", "_shardscore/predictions.json"}
+"""What is there of a complete output alone."""
+
 
 @pytest.fixture(scope="module")
 def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
@@ -145,7 +148,7 @@ def test_a_worker_that_is_killed_takes_its_own_shard_alone(
     assert "the last words of the model" in done.err
     assert_whole(output, reference)
     missing = {name for name in reference if not (output / name).exists()}
-    assert missing == {"big-1.parquet", "_SUCCESS", "_MANIFEST.json"} | {
+    assert missing == {"big-1.parquet", *OF_A_WHOLE} | {
         name for name in reference if "quarantine/big-1" in name
     }
     report = report_of(output)
@@ -173,10 +176,7 @@ def test_a_worker_killed_while_it_prepares_is_done_without(
     os.kill(workers_of(run)[0], signal.SIGKILL)
     done = ended(run)
     assert done.code == 75, done.err
-    assert contents(LocalStorage(output)).keys() == reference.keys() - {
-        "_SUCCESS",
-        "_MANIFEST.json",
-    }
+    assert contents(LocalStorage(output)).keys() == reference.keys() - OF_A_WHOLE
     resume(lake, output, reference)
 
 

@@ -19,6 +19,7 @@ from pipeline.footer import Provenance
 from pipeline.job import JobIdentity, RunRecord
 from pipeline.proof import Proof
 from pipeline.records import RowCounts, Shard
+from pipeline.sketch import SKETCH_KEY, PredictionSketch
 from pipeline.storage import LocalStorage
 from pipeline.verify import verify
 
@@ -49,12 +50,18 @@ def rows(count: int, start: int = 0) -> pa.Table:
 
 
 def noted(table: pa.Table, note: Provenance) -> bytes:
-    """A file as the writer makes it: its data, the digest of that in the note, the footer."""
+    """A file as the writer makes it: its data, the digest of that in the note, the footer; that of
+    predictions says besides what they look like."""
     file = io.BytesIO()
     writer = pq.ParquetWriter(file, table.schema, write_page_checksum=True)
     writer.write_table(table)
     digest = xxhash.xxh3_128(file.getvalue()).hexdigest()
     writer.add_key_value_metadata(replace(note, data_xxh3=digest).encoded())
+    if "prediction" in table.column_names:
+        column = table["prediction"].combine_chunks()
+        sketch = PredictionSketch(pa.schema([table.schema.field("prediction")]), note.input["rows"])
+        sketch.add(0, [column])
+        writer.add_key_value_metadata({SKETCH_KEY: sketch.encoded().encode()})
     writer.close()
     return file.getvalue()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import re
 import signal
@@ -9,10 +10,11 @@ import signal
 import pytest
 
 from jobs import exit_codes
-from jobs.exit_codes import ExitCode, of_error, of_report
+from jobs.exit_codes import ExitCode, of_error, of_report, of_told
 from pipeline import errors
 from pipeline.errors import ShardscoreError, StoppedError
 from pipeline.records import RowCounts, RunReport, RunState
+from pipeline.report import as_json
 
 FACTS = {
     "path": "/lake/a.parquet",
@@ -188,3 +190,28 @@ def report(state: RunState, error: ShardscoreError | None = None) -> RunReport:
 )
 def test_a_run_ends_with_zero_only_if_all_is_published(ended: RunReport, code: int) -> None:
     assert of_report(ended) == code
+
+
+@pytest.mark.parametrize(
+    ("run", "code"),
+    [
+        (report("finished"), 0),
+        (report("incomplete"), 65),
+        (report("broken", errors.StorageError("x")), 74),
+        (report("broken", errors.DriftError("x")), 65),
+        (report("broken", errors.ModelError("x")), 78),
+        (report("stopped", StoppedError("x", signum=signal.SIGTERM)), 75),
+        (report("stopped", StoppedError("x", signum=signal.SIGINT)), 130),
+        (report("running"), None),
+    ],
+)
+def test_a_report_tells_the_exit_code_that_the_run_had(run: RunReport, code: int | None) -> None:
+    told = json.loads(json.dumps(as_json(run)))
+    assert of_told(told) == code
+    if code is not None:
+        assert of_report(run) == code
+
+
+def test_a_report_of_an_unknown_error_is_one_of_a_bug() -> None:
+    assert of_told({"state": "broken", "error": {"kind": "os.system"}}) == 70
+    assert of_told({}) is None

@@ -1,0 +1,143 @@
+"""The runs of an output, as their reports tell: which is the latest, and what became of each shard.
+
+A report is what a run said of itself. Any of them may be missing, or be an earlier version's, so
+nothing here rests on a key that a report may lack.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import NotFoundError
+from pipeline.report import REPORTS
+from pipeline.tables import SILENT_SECONDS
+from pipeline.threads import in_threads
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pipeline.storage import Storage
+
+MOST_RUNS = 400
+"""Reports that are read: a year of nights, and some. Each says what became of its shards."""
+
+_THREADS = 8
+
+Run = dict[str, Any]
+"""A run's report, as JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """The runs of an output.
+
+    Attributes:
+        runs: Their reports, the latest first.
+        earlier: Reports of still earlier runs, which were not read.
+    """
+
+    runs: tuple[Run, ...]
+    earlier: int
+
+    @property
+    def latest(self) -> tuple[Run, ...]:
+        """The run that began last; if it has a share of a plan, the last one of each share."""
+        if not self.runs:
+            return ()
+        last = self.runs[0]
+        found: dict[int, Run] = {}
+        for run in self.runs:
+            if (share := share_of(run)) and _same_plan(run, last):
+                found.setdefault(share[0], run)
+        return tuple(found[index] for index in sorted(found)) if share_of(last) else (last,)
+
+
+def read(output: Storage) -> History:
+    """The runs of an output.
+
+    Raises:
+        StorageError: Storage failed.
+    """
+
+    def load(name: str) -> Run | None:
+        try:
+            document = json.loads(output.read(name))
+        except (NotFoundError, ValueError, RecursionError):
+            return None  # damaged, or gone meanwhile: the others say the more
+        return document if isinstance(document, dict) else None
+
+    names = [info.name for info in output.list(REPORTS) if info.name.endswith(".json")]
+    names.sort(reverse=True)
+    read = in_threads(load, names[:MOST_RUNS], _THREADS)
+    return History(tuple(run for run in read if run is not None), len(names[MOST_RUNS:]))
+
+
+def share_of(run: Run) -> tuple[int, int] | None:
+    """Which share of the shards a run has, from 0, and of how many; None: all."""
+    match run.get("share"):
+        case [int(index), int(count)] if count > 1:
+            return index, count
+    return None
+
+
+def _same_plan(run: Run, other: Run) -> bool:
+    mine, theirs = share_of(run), share_of(other)
+    if mine is None or theirs is None:
+        return False
+    return mine[1] == theirs[1] and run.get("plan_id") == other.get("plan_id")
+
+
+def state_of(run: Run, now: datetime | None = None) -> str:
+    """How a run stands: as its report says; `killed`, if it goes on and has long said nothing."""
+    state = str(run.get("state", "unknown"))
+    if state != "running":
+        return state
+    try:
+        updated = datetime.fromisoformat(str(run.get("updated")))
+        silent = ((now or datetime.now(UTC)) - updated).total_seconds()
+    except (ValueError, TypeError):
+        return "killed"
+    return "killed" if silent > SILENT_SECONDS else "running"
+
+
+def outcomes(runs: Iterable[Run]) -> dict[str, Run]:
+    """What became of each shard at last.
+
+    Args:
+        runs: The latest first.
+
+    Returns:
+        Shard → its outcome, as the report has it.
+    """
+    found: dict[str, Run] = {}
+    for run in runs:
+        for outcome in run.get("outcomes", ()):
+            known = found.setdefault(outcome["shard"], outcome)
+            # Another run was first with it: that one says how long it took.
+            if known["status"] == "already_published" and outcome["status"] == "published":
+                found[outcome["shard"]] = outcome
+    return found
+
+
+def summary(run: Run) -> Run:
+    """What a list of runs says of each."""
+    rows = run.get("rows", {})
+    return {
+        "run_id": run.get("run_id", ""),
+        "state": state_of(run),
+        "started": run.get("started", ""),
+        "seconds": run.get("seconds", 0.0),
+        "share": share_of(run),
+        "rows": rows.get("in", 0),
+        "scored": rows.get("scored", 0),
+        "bad": rows.get("null_scored", 0) + rows.get("quarantined", 0),
+        "shards": run.get("shards", {}).get("published", 0),
+        "failed": run.get("shards", {}).get("failed", 0),
+        "rows_per_second": run.get("rows_per_second", 0.0),
+        "peak_bytes": run.get("memory", {}).get("peak_bytes", 0),
+        "workers": run.get("workers", 1),
+        "error": (run.get("error") or {}).get("message", ""),
+    }

@@ -1,0 +1,92 @@
+"""PURE: did it go well? How an output stands, in one sentence.
+
+The first that holds: what is wrong comes before what is left, and both before what is well.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from pipeline.errors import shortened
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+Level = Literal["good", "waiting", "bad"]
+
+_AGAIN = "run the same command again"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How an output stands.
+
+    Attributes:
+        state: Of the latest run, as `run_history.state_of` has it; empty: there was none.
+        error: What ended it, as its report has it; empty if nothing did.
+        shards: Shards of the plan, readable or not.
+        published: Those that are published.
+        failed: The names of those that failed.
+        success: Whether `_SUCCESS` is there.
+        rows_in: Rows of the published shards.
+        scored: Those of them with a prediction.
+        bad: Those that could not be scored.
+        drifted: What the predictions differ in from those of the baseline by more than is allowed.
+        baseline: The baseline's address.
+    """
+
+    state: str
+    error: Mapping[str, Any]
+    shards: int
+    published: int
+    failed: Sequence[str]
+    success: bool
+    rows_in: int
+    scored: int
+    bad: int
+    drifted: Sequence[str] = ()
+    baseline: str = ""
+
+
+def verdict(standing: Standing) -> tuple[Level, str]:
+    """How it stands: well, not finished, or wrong; and the sentence."""
+    at = standing
+    left = at.shards - at.published
+    of_all = f"{left:,} of {_shards(at.shards)} {'is' if left == 1 else 'are'} left"
+    if at.state == "running":
+        return "waiting", f"Running: {at.published:,} of {_shards(at.shards)} are published."
+    if at.drifted and not at.success:
+        return "bad", (
+            f"The predictions have drifted from those of {at.baseline}: {shortened(at.drifted)}."
+        )
+    if at.failed:
+        others = {0: "", 1: "; the other one is published"}.get(
+            at.published, f"; the other {at.published:,} are published"
+        )
+        return "bad", f"{_shards(len(at.failed))} failed: {shortened(at.failed)}{others}."
+    if at.error and at.error.get("kind") != "StoppedError":
+        what = f"Not finished: {at.error.get('message', 'an error')}"
+        return "bad", f"{what}; {of_all}." if left else f"{what}."
+    if left:
+        why = {"killed": " The last run was killed, it seems.", "": " No run has told of itself."}
+        return "waiting", f"Not finished: {of_all}; {_AGAIN}.{why.get(at.state, '')}"
+    if not at.success:
+        return "waiting", (
+            f"All {_shards(at.shards)} are published, but the output is not marked complete: "
+            f"{_AGAIN}."
+        )
+    if at.rows_in != at.scored + at.bad:
+        return "bad", (
+            f"{at.rows_in:,} rows went in, and {at.scored + at.bad:,} are accounted for: "
+            "run verify on the output."
+        )
+    bad = f"{at.bad:,} set aside" if at.bad else "none set aside"
+    return "good", (
+        f"All {at.rows_in:,} rows of {_shards(at.shards)} are accounted for: "
+        f"{at.scored:,} scored, {bad}."
+    )
+
+
+def _shards(count: int) -> str:
+    return f"{count:,} shard" + ("" if count == 1 else "s")
