@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 MOST_RUNS = 400
 """Reports that are read: a year of nights, and some. Each says what became of its shards."""
 
+MOST_ERRORS = 5
 _THREADS = 8
 
 Run = dict[str, Any]
@@ -167,7 +168,11 @@ def together(latest: Sequence[Run], exit_code: Callable[[Run], int | None]) -> R
     longest = max(latest, key=lambda run: run.get("seconds", 0.0))
     newest = max(latest, key=lambda run: str(run.get("run_id", "")))
     summaries = [summary(run) for run in latest]
-    errors = [run["error"] for run in latest if run.get("error")]
+    errors: list[Run] = []
+    for run in latest:
+        # A hundred shares that one cause has ended say the same.
+        if (error := run.get("error")) and error not in errors:
+            errors.append(error)
     codes = [exit_code(run) for run in latest]
     return {
         **summary(newest),
@@ -190,7 +195,7 @@ def together(latest: Sequence[Run], exit_code: Callable[[Run], int | None]) -> R
         "host": newest.get("host", ""),
         "invocation": newest.get("invocation"),
         "exit_code": next((code for code in codes if code), codes[-1]),
-        "errors": errors,
+        "errors": errors[:MOST_ERRORS],
         "shares": [{**told, "exit_code": code} for told, code in zip(summaries, codes, strict=True)]
         if share_of(newest)
         else [],
