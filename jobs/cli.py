@@ -14,18 +14,13 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from jobs import beforehand
+from jobs import afterwards, beforehand
 from jobs import options as opt
+from jobs.afterwards import no_output
 from jobs.complaints import show, show_bug, show_usage, wanted_format
 from jobs.exit_codes import ExitCode, of_ending, of_report
 from jobs.given import given, heed_signals
-from pipeline.errors import (
-    ModelError,
-    NoInputError,
-    ShardscoreError,
-    UsageError,
-    printable,
-)
+from pipeline.errors import ModelError, ShardscoreError, UsageError
 
 _EPILOG = (
     "Options are variables too: SHARDSCORE_BATCH_SIZE for --batch-size. Those that describe the "
@@ -209,59 +204,8 @@ def status(
 
     document = status_of(output)
     if not document["begun"]:
-        raise _no_output(document["output"])
+        raise no_output(document["output"])
     print(json.dumps(document, indent=1) if as_json else tables.status_text(document))
-
-
-@app.command(epilog="Example: shardscore report out/ --html night.html")
-def report(
-    output: opt.OutputArgument,
-    html: opt.Html = None,
-    run_id: opt.RunId = None,
-    as_json: opt.AsJson = False,
-) -> None:
-    """Write an HTML page that says how the scoring of an output went.
-
-    One file that needs no network: the verdict, bad rows, what the predictions look like, the
-    shards, and what ran. From storage alone, at any moment.
-    """
-    from pipeline.memory import no_collections
-
-    with no_collections():
-        from jobs.exit_codes import of_told
-        from pipeline.report_facts import facts
-        from pipeline.storage import storage_at
-
-    storage = storage_at(output)
-    document = facts(storage, run_id=run_id, exit_code=of_told)
-    if document is None:
-        raise _no_output(storage.url)
-    if as_json and html is None:
-        print(json.dumps(document, indent=1))
-        return
-    from pipeline.job_file import write_text
-    from pipeline.layout import PAGE
-    from pipeline.page import page
-    from pipeline.tables import short_path
-
-    made = page(document)
-    if html is None:
-        storage.replace(PAGE, made.encode())
-    else:
-        write_text(html, made, replace=True)
-    if as_json:
-        print(json.dumps(document, indent=1))
-    else:
-        print(printable(document["verdict"]["text"]))
-        print("report:", printable(short_path(str(html or f"{storage.url}/{PAGE}"))))
-
-
-def _no_output(address: str) -> NoInputError:
-    return NoInputError(
-        "no run has begun an output here",
-        path=address,
-        hint="check the path; it is what `score` was given as --output",
-    )
 
 
 @app.command(epilog="Example: shardscore verify out/ --json")
@@ -296,6 +240,7 @@ def verify(
     raise typer.Exit(ExitCode.OK if told["ok"] else ExitCode.DATA)
 
 
+app.command(epilog="Example: shardscore report out/ --html night.html")(afterwards.report)
 app.command(epilog="Example: shardscore compare --config job.toml --write job.toml")(
     beforehand.compare
 )

@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from pipeline import layout, looks, run_history, shard_facts
-from pipeline.drift import Difference
 from pipeline.entries import entries
 from pipeline.errors import NotFoundError, ShardscoreError, UsageError
 from pipeline.histograms import column
@@ -19,7 +18,7 @@ from pipeline.reason_counts import count as count_reasons
 from pipeline.records import RowCounts
 from pipeline.spans import in_progress
 from pipeline.storage import storage_at
-from pipeline.verdicts import Standing, verdict
+from pipeline.verdicts import Standing, beyond, explained, verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -38,9 +37,6 @@ MOST_SHARDS = 20_000
 
 MOST_LISTED_RUNS = 60
 MOST_REASONS = 10
-
-_ALIKE, _ANOTHER = 0.1, 0.25
-"""What the population stability index is held against by custom: see `pipeline.distributions`."""
 
 
 def facts(
@@ -94,11 +90,11 @@ def facts(
     total = max(len(shards), last.get("shards", {}).get("total", 0))
     states = {run_history.state_of(run) for run in history.latest}
     state = "running" if "running" in states else run_history.state_of(last) if last else ""
-    drift = _latest(history, "drift")
+    drift = run_history.said(history.latest, "drift")
     level, text = verdict(
         Standing(
             state=state,
-            error=_error(history),
+            error=run_history.error_of(history.latest),
             shards=total,
             published=sum(s.state == shard_facts.PUBLISHED for s in shards),
             failed=[s.name for s in shards if s.state == shard_facts.FAILED],
@@ -106,7 +102,7 @@ def facts(
             rows_in=counts.rows_in,
             scored=counts.scored,
             bad=counts.bad,
-            drifted=_beyond(drift),
+            drifted=beyond(drift),
             baseline=str((drift or {}).get("baseline", "")),
         )
     )
@@ -134,8 +130,8 @@ def facts(
         "bad_rows": _reasons(reasons),
         "predictions": _predictions(seen.columns, drift, identity),
         "unsketched_shards": seen.without,
-        "drift": None if not drift else _drift(drift),
-        "run": _run(history.latest, exit_code),
+        "drift": None if not drift else explained(drift),
+        "run": run_history.together(history.latest, exit_code),
         "runs": [run_history.summary(run) for run in history.runs[:MOST_LISTED_RUNS]],
         "earlier_runs": len(history.runs[MOST_LISTED_RUNS:]) + history.earlier,
         "job": _job(record.model_dump(mode="json") if record else {}, identity),
@@ -158,51 +154,6 @@ def _up_to(history: History, run_id: str | None, output: Storage) -> History:
         received=run_id,
         hint="its runs are listed on the page, and are the names in _shardscore/reports/",
     )
-
-
-def _latest(history: History, key: str) -> Any:
-    """What the latest runs say of something, if any of them says it."""
-    said = (run.get(key) for run in history.latest[::-1])
-    return next((value for value in said if value), None)
-
-
-def _error(history: History) -> Mapping[str, Any]:
-    """What ended the latest runs: an error before a wish to stop."""
-    errors = [error for run in history.latest if (error := run.get("error"))]
-    errors.sort(key=lambda error: error.get("kind") == "StoppedError")
-    return errors[0] if errors else {}
-
-
-def _beyond(drift: Mapping[str, Any] | None) -> list[str]:
-    """The differences that exceed the limit, each with its index."""
-    if not drift or drift.get("max_drift") is None:
-        return []
-    limit = drift["max_drift"]
-    return [
-        f"{told['of']} by {told['psi']:.3g} ({limit:g} is allowed)"
-        for told in drift["differences"]
-        if _exceeds(told, limit)
-    ]
-
-
-def _drift(drift: Mapping[str, Any]) -> dict[str, Any]:
-    """What the guard found, each difference with what it means."""
-    differences = [told | {"says": _says(told, drift)} for told in drift["differences"]]
-    return {**drift, "differences": differences}
-
-
-def _says(told: Mapping[str, Any], drift: Mapping[str, Any]) -> str:
-    limit = drift.get("max_drift")
-    if limit is not None and _exceeds(told, limit):
-        return "beyond"
-    if _exceeds(told, _ANOTHER):
-        return "another population"
-    return "moved" if _exceeds(told, _ALIKE) else "alike"
-
-
-def _exceeds(told: Mapping[str, Any], limit: float) -> bool:
-    """Whether a difference, as a report has it, is more than a limit and than chance."""
-    return Difference(told["of"], "", told["psi"], told["ks"], told["chance"]).exceeds(limit)
 
 
 def _counted(shards: Sequence[ShardFacts], total: int, there: int) -> dict[str, int]:
@@ -254,50 +205,6 @@ def _baseline(address: str) -> Mapping[str, Distribution]:
         return looks.of_output(storage_at(address)).columns
     except ShardscoreError:
         return {}
-
-
-def _run(latest: Sequence[Run], exit_code: Callable[[Run], int | None]) -> dict[str, Any] | None:
-    """The latest run; of several shares their sums, and the longest one's course."""
-    if not latest:
-        return None
-    longest = max(latest, key=lambda run: run.get("seconds", 0.0))
-    newest = max(latest, key=lambda run: str(run.get("run_id", "")))
-    summaries = [run_history.summary(run) for run in latest]
-    errors = [run["error"] for run in latest if run.get("error")]
-    codes = [exit_code(run) for run in latest]
-    return {
-        **run_history.summary(newest),
-        "seconds": max(told["seconds"] for told in summaries),
-        "updated": newest.get("updated", ""),
-        **{
-            key: sum(told[key] for told in summaries)
-            for key in (
-                *("rows", "scored", "bad", "shards", "failed"),
-                *("rows_per_second", "peak_bytes", "workers"),
-            )
-        },
-        "after_load_bytes": sum(r.get("memory", {}).get("after_load_bytes", 0) for r in latest),
-        "by_method": _added([run.get("shards", {}).get("by_method", {}) for run in latest]),
-        "threads": newest.get("threads", 0),
-        "fitting_batch_rows": newest.get("fitting_batch_rows", 0),
-        "inputs": newest.get("inputs", []),
-        "plan_id": newest.get("plan_id", ""),
-        "versions": newest.get("versions", {}),
-        "host": newest.get("host", ""),
-        "invocation": newest.get("invocation"),
-        "exit_code": next((code for code in codes if code), codes[-1]),
-        "errors": errors,
-        "shares": [{**told, "exit_code": code} for told, code in zip(summaries, codes, strict=True)]
-        if run_history.share_of(newest)
-        else [],
-        "timeline": longest.get("timeline", []),
-        "timeline_share": run_history.share_of(longest),
-    }
-
-
-def _added(counts: Sequence[Mapping[str, int]]) -> dict[str, int]:
-    names = sorted({name for part in counts for name in part})
-    return {name: sum(part.get(name, 0) for part in counts) for name in names}
 
 
 def _job(record: Mapping[str, Any], identity: JobIdentity | None) -> dict[str, Any]:

@@ -17,13 +17,14 @@ from pipeline.tables import SILENT_SECONDS
 from pipeline.threads import in_threads
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from pipeline.storage import Storage
 
 MOST_RUNS = 400
 """Reports that are read: a year of nights, and some. Each says what became of its shards."""
 
+MOST_ERRORS = 5
 _THREADS = 8
 
 Run = dict[str, Any]
@@ -141,3 +142,68 @@ def summary(run: Run) -> Run:
         "workers": run.get("workers", 1),
         "error": (run.get("error") or {}).get("message", ""),
     }
+
+
+def said(latest: Sequence[Run], key: str) -> Any:
+    """What the latest runs say of something, if any of them says it."""
+    return next((value for run in latest[::-1] if (value := run.get(key))), None)
+
+
+def error_of(latest: Sequence[Run]) -> Mapping[str, Any]:
+    """What ended the latest runs: an error before a wish to stop."""
+    errors = [error for run in latest if (error := run.get("error"))]
+    errors.sort(key=lambda error: error.get("kind") == "StoppedError")
+    return errors[0] if errors else {}
+
+
+def together(latest: Sequence[Run], exit_code: Callable[[Run], int | None]) -> Run | None:
+    """The latest run; of several shares their sums, and the longest one's course.
+
+    Args:
+        latest: The run, or the last one of each share.
+        exit_code: A run's exit code, by its report; None: it has none.
+    """
+    if not latest:
+        return None
+    longest = max(latest, key=lambda run: run.get("seconds", 0.0))
+    newest = max(latest, key=lambda run: str(run.get("run_id", "")))
+    summaries = [summary(run) for run in latest]
+    errors: list[Run] = []
+    for run in latest:
+        # A hundred shares that one cause has ended say the same.
+        if (error := run.get("error")) and error not in errors:
+            errors.append(error)
+    codes = [exit_code(run) for run in latest]
+    return {
+        **summary(newest),
+        "seconds": max(told["seconds"] for told in summaries),
+        "updated": newest.get("updated", ""),
+        **{
+            key: sum(told[key] for told in summaries)
+            for key in (
+                *("rows", "scored", "bad", "shards", "failed"),
+                *("rows_per_second", "peak_bytes", "workers"),
+            )
+        },
+        "after_load_bytes": sum(r.get("memory", {}).get("after_load_bytes", 0) for r in latest),
+        "by_method": _added([run.get("shards", {}).get("by_method", {}) for run in latest]),
+        "threads": newest.get("threads", 0),
+        "fitting_batch_rows": newest.get("fitting_batch_rows", 0),
+        "inputs": newest.get("inputs", []),
+        "plan_id": newest.get("plan_id", ""),
+        "versions": newest.get("versions", {}),
+        "host": newest.get("host", ""),
+        "invocation": newest.get("invocation"),
+        "exit_code": next((code for code in codes if code), codes[-1]),
+        "errors": errors[:MOST_ERRORS],
+        "shares": [{**told, "exit_code": code} for told, code in zip(summaries, codes, strict=True)]
+        if share_of(newest)
+        else [],
+        "timeline": longest.get("timeline", []),
+        "timeline_share": share_of(longest),
+    }
+
+
+def _added(counts: Sequence[Mapping[str, int]]) -> dict[str, int]:
+    names = sorted({name for part in counts for name in part})
+    return {name: sum(part.get(name, 0) for part in counts) for name in names}

@@ -1,4 +1,4 @@
-"""PURE: did it go well? How an output stands, in one sentence.
+"""PURE: did it go well? How an output stands, in one sentence; what its drift means, in words.
 
 The first that holds: what is wrong comes before what is left, and both before what is well.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from pipeline.drift import Difference
 from pipeline.errors import shortened
 
 if TYPE_CHECKING:
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 Level = Literal["good", "waiting", "bad"]
 
 _AGAIN = "run the same command again"
+
+_ALIKE, _ANOTHER = 0.1, 0.25
+"""What the population stability index is held against by custom: see `pipeline.distributions`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,3 +94,39 @@ def verdict(standing: Standing) -> tuple[Level, str]:
 
 def _shards(count: int) -> str:
     return f"{count:,} shard" + ("" if count == 1 else "s")
+
+
+def beyond(drift: Mapping[str, Any] | None) -> list[str]:
+    """The differences that exceed the limit, each with its index.
+
+    Args:
+        drift: What the guard found, as a run's report has it.
+    """
+    if not drift or drift.get("max_drift") is None:
+        return []
+    limit = drift["max_drift"]
+    return [
+        f"{told['of']} by {told['psi']:.3g} ({limit:g} is allowed)"
+        for told in drift["differences"]
+        if _exceeds(told, limit)
+    ]
+
+
+def explained(drift: Mapping[str, Any]) -> dict[str, Any]:
+    """What the guard found, each difference with what it means."""
+    differences = [told | {"says": _says(told, drift)} for told in drift["differences"]]
+    return {**drift, "differences": differences}
+
+
+def _says(told: Mapping[str, Any], drift: Mapping[str, Any]) -> str:
+    limit = drift.get("max_drift")
+    if limit is not None and _exceeds(told, limit):
+        return "beyond"
+    if _exceeds(told, _ANOTHER):
+        return "another population"
+    return "moved" if _exceeds(told, _ALIKE) else "alike"
+
+
+def _exceeds(told: Mapping[str, Any], limit: float) -> bool:
+    """Whether a difference, as a report has it, is more than a limit and than chance."""
+    return Difference(told["of"], "", told["psi"], told["ks"], told["chance"]).exceeds(limit)

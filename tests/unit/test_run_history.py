@@ -10,7 +10,15 @@ from typing import Any
 import pytest
 
 from pipeline import run_history
-from pipeline.run_history import History, outcomes, read, state_of, summary
+from pipeline.run_history import (
+    MOST_ERRORS,
+    History,
+    outcomes,
+    read,
+    state_of,
+    summary,
+    together,
+)
 from pipeline.storage import LocalStorage
 
 
@@ -88,6 +96,18 @@ def test_what_became_of_a_shard_at_last() -> None:
     assert found["a"] == outcome("a", "published", 1.0)
     assert found["b"] == outcome("b", "published", 2.0), "who scored it says how long it took"
     assert outcomes([older, newer])["a"]["status"] == "failed"
+
+
+def test_shares_that_one_cause_has_ended_say_so_once() -> None:
+    full, stopped = {"message": "the disk is full"}, {"message": "stopped"}
+    runs = [run(str(n), n % 2, error=full if n else stopped) for n in range(9)]
+    found = together(runs, lambda _: 74)
+    assert found is not None
+    assert found["errors"] == [stopped, full]
+    many = [run(str(n), error={"message": str(n)}) for n in range(99)]
+    found = together(many, lambda _: 74)
+    assert found is not None
+    assert len(found["errors"]) == MOST_ERRORS
 
 
 def test_a_report_that_says_nothing_is_summed_up_all_the_same() -> None:
