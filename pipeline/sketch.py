@@ -183,9 +183,12 @@ class ColumnSketch:
         """Counts the keys that wait."""
         if not self._pending:
             return
-        keys, counts = np.unique(np.concatenate(self._pending), return_counts=True)
+        pending = self._pending[0] if len(self._pending) == 1 else np.concatenate(self._pending)
+        keys, counts = np.unique(pending, return_counts=True)
         self._pending, self._waiting = [], 0
-        self.keys, self.counts = summed([(self.keys, self.counts), (keys, counts)])
+        if len(self.keys):
+            keys, counts = summed([(self.keys, self.counts), (keys, counts)])
+        self.keys, self.counts = keys, counts
 
     def _count_values(self, flat: pa.Array) -> None:
         counted = pc.value_counts(flat.drop_null())

@@ -17,21 +17,16 @@ _LONGEST = 9
 
 def to_varints(numbers: NDArray[Any]) -> bytes:
     """The bytes of numbers, none of them negative."""
-    left = np.asarray(numbers)
+    left = np.asarray(numbers).astype(np.uint64)
     most = int(left.max(initial=0))
     if most < _MORE:
         return left.astype(np.uint8).tobytes()
-    left = left.astype(np.uint64)
-    lengths = np.ones(len(left), np.int64)
-    while most := most >> 7:
-        lengths += left >= (1 << (7 * int(lengths.max())))
-    place = np.cumsum(lengths) - lengths
-    packed = np.empty(int(lengths.sum()), np.uint8)
-    for byte in range(int(lengths.max())):
-        has = lengths > byte
-        seven = (left[has] >> np.uint64(7 * byte)).astype(np.uint8) & _SEVEN
-        packed[place[has] + byte] = seven + np.where(lengths[has] > byte + 1, _MORE, np.uint8(0))
-    return packed.tobytes()
+    shifts = np.arange(0, most.bit_length(), 7, dtype=np.uint64)
+    seven = (left[:, None] >> shifts).astype(np.uint8) & _SEVEN
+    has = left[:, None] >= np.uint64(1) << shifts
+    has[:, 0] = True
+    seven[:, :-1] += has[:, 1:] * _MORE
+    return seven[has].tobytes()
 
 
 def from_varints(packed: bytes) -> NDArray[np.int64]:
