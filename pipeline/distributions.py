@@ -10,9 +10,10 @@ Differences are told in two ways:
   alike, and what is above 0.25 another population.
 * KS, the Kolmogorov-Smirnov distance: the most by which the shares below any number differ.
 
-NaNs are a bin of their own. Of values that are counted by name each name is a bin. Two samples of
-one population differ by chance, the more the smaller they are: the index by its bins, less one,
-times 1/n + 1/m on average.
+NaNs are a bin of their own, and so are nulls. Of values that are counted by name each name is a
+bin, and those that are not named are one together: a value that is common and not named is seen by
+what the others lose or gain. Two samples of one population differ by chance, the more the smaller
+they are: the index by its bins, less one, times 1/n + 1/m on average.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.drift import Difference
-from pipeline.sketch import ColumnSketch, bounds_of, lowest, sketches_of, summed
+from pipeline.sketch import ColumnSketch, bounds_of, lowest, rank, sketches_of, summed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 _BINS = 10
 _ELEMENT = 16
 _BUCKET = 0xFFFF
+APART = 100.0
+"""The index where one of the two has nothing: further than any two that have something."""
+
 _TOGETHER = 64
 """Sketches that are added up at once: each time takes sorting what is there."""
 
@@ -102,7 +106,8 @@ class Distribution:
         high: The highest.
         highest: For each class, in how many rows it has the highest score.
         values: Value → how often it occurs.
-        others: Whether there are values that are not named.
+        counted: How many values there are, named or not.
+        null: Nulls among them.
     """
 
     elements: int
@@ -113,31 +118,28 @@ class Distribution:
     high: float | None = None
     highest: list[int] = field(default_factory=list)
     values: dict[str, int] = field(default_factory=dict)
-    others: bool = False
+    counted: int = 0
+    null: int = 0
     _parts: list[tuple[NDArray[np.uint32], NDArray[np.int64]]] = field(default_factory=list)
 
     def add(self, sketch: ColumnSketch, every: int) -> None:
         """Adds a shard's.
 
         Args:
-            sketch: Of the same column.
+            sketch: Of the same column, and of its form.
             every: How many rows each that was looked at stands for.
-
-        Raises:
-            ValueError: The column has another form there.
         """
-        if sketch.elements != self.elements or len(sketch.highest) != len(self.highest):
-            raise ValueError("the column has another form")
         self.rows += (sketch.stands_for or sketch.rows) * every
         self.looked += sketch.rows
         self.nan += sketch.nan * every
         self.low = _of(min, self.low, sketch.low)
         self.high = _of(max, self.high, sketch.high)
         self.highest = [a + b * every for a, b in zip(self.highest, sketch.highest, strict=True)]
+        self.counted += sketch.counted * every
+        self.null += sketch.null * every
         if sketch.values:
             theirs = {value: count * every for value, count in sketch.values.items()}
-            self.values, more = lowest([self.values, theirs])
-            self.others = self.others or more or sketch.others
+            self.values = lowest([self.values, theirs])
         if len(sketch.keys):
             self._parts.append((sketch.keys, sketch.counts * every))
             if len(self._parts) >= _TOGETHER:
@@ -147,6 +149,11 @@ class Distribution:
     def share(self) -> float:
         """The share of the rows that was looked at."""
         return self.looked / self.rows if self.rows else 1.0
+
+    @property
+    def unnamed(self) -> int:
+        """Values that are not named, since there are too many."""
+        return self.counted - sum(self.values.values())
 
     def as_sketch(self) -> ColumnSketch:
         """The same counts as those of a single shard, of which each row was looked at."""
@@ -162,7 +169,8 @@ class Distribution:
             keys=keys,
             counts=counts,
             values=dict(self.values),
-            others=self.others,
+            counted=self.counted,
+            null=self.null,
         )
 
     def _settled(self) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
@@ -202,14 +210,18 @@ class Distributions:
         except ValueError:
             self.without += 1
             return
-        if self.columns and sketches.keys() != self.columns.keys():
+        columns = self.columns or {
+            name: Distribution(sketch.elements, highest=[0] * len(sketch.highest))
+            for name, sketch in sketches.items()
+        }
+        if columns.keys() != sketches.keys() or not all(
+            comparable(columns[name], sketch) for name, sketch in sketches.items()
+        ):
             self.without += 1
             return
+        self.columns = columns
         for name, sketch in sketches.items():
-            known = self.columns.setdefault(
-                name, Distribution(sketch.elements, highest=[0] * len(sketch.highest))
-            )
-            known.add(sketch, every)
+            columns[name].add(sketch, every)
         self.shards += 1
 
     def sketches(self) -> dict[str, ColumnSketch]:
@@ -232,23 +244,28 @@ def differences(
     ]
 
 
-def comparable(baseline: Distribution, found: Distribution) -> bool:
-    """Whether two distributions are of columns of one form."""
+def comparable(baseline: Distribution, found: Distribution | ColumnSketch) -> bool:
+    """Whether the two are of columns of one form."""
     return baseline.elements == found.elements and len(baseline.highest) == len(found.highest)
 
 
 def _differences(name: str, before: Distribution, now: Distribution) -> Iterator[Difference]:
     for what, p, q, ks in _bins(before, now):
+        if not p.any() and not q.any():
+            continue  # nothing is predicted by either
+        if not p.any() or not q.any():
+            yield Difference(name, what, APART, 1.0, 0.0)
+            continue
         psi, chance = _index(p, q, before.share, now.share)
         yield Difference(name, what, psi, ks, chance)
 
 
 def _bins(before: Distribution, now: Distribution) -> Iterator[tuple[str, _Bin, _Bin, float]]:
     """Each way to compare: what it is, how much is in each bin of the two, and their distance."""
-    if before.values or now.values:
-        yield "values", *_named(before.values, now.values)
-        if not (before.others or now.others):
-            return  # integers of many values are compared as numbers, too
+    few = before.counted + now.counted > 0 and not before.unnamed and not now.unnamed
+    if few or not before.elements:
+        yield "values", *_valued(before, now)
+        return
     if before.highest:
         yield "highest", *_named(_numbered(before), _numbered(now))
     pairs = list(zip(before.numbers(), now.numbers(), strict=True))
@@ -260,6 +277,25 @@ def _bins(before: Distribution, now: Distribution) -> Iterator[tuple[str, _Bin, 
 
 def _numbered(column: Distribution) -> dict[str, int]:
     return {str(number): count for number, count in enumerate(column.highest)}
+
+
+def _valued(before: Distribution, now: Distribution) -> tuple[_Bin, _Bin, float]:
+    """The values that are named in both, or would be if they occurred; the others together; nulls.
+
+    What one of them names and the other has no room for is not known to be missing there.
+    """
+    last = min(
+        (max(map(rank, side.values)) for side in (before, now) if side.unnamed and side.values),
+        default=None,
+    )
+    p, q = (
+        {f"={name}": n for name, n in side.values.items() if last is None or rank(name) <= last}
+        for side in (before, now)
+    )
+    for bins, side in ((p, before), (q, now)):
+        bins["others"] = side.counted - sum(bins.values())
+        bins["null"] = side.null
+    return _named(p, q)
 
 
 def _named(before: Mapping[str, int], now: Mapping[str, int]) -> tuple[_Bin, _Bin, float]:
@@ -278,11 +314,14 @@ def _numeric(before: Numbers, now: Numbers, nan: tuple[float, float]) -> tuple[_
         both = np.array([p.sum(), nan[0]]), np.array([q.sum(), nan[1]])
         return *both, float(p.sum() != q.sum())
     distance = np.abs(np.cumsum(p) / p.sum() - np.cumsum(q) / q.sum()).max()
-    # A bucket is in the tenth that its first number is in: one that holds more is a bin by itself.
+    # A bucket is in the tenth that its first number is in. One that holds a tenth or more is a bin
+    # by itself: what comes to lie beside it, where the baseline has nothing, is told apart from it.
     tenth = ((np.cumsum(p) - p) * _BINS / p.sum()).astype(np.int64)
     outside = (buckets < before.buckets[0]) | (buckets > before.buckets[-1])
     tenth[outside] = _BINS
-    binned = [np.bincount(tenth, weights=w, minlength=_BINS + 1) for w in (p, q)]
+    alone = p * _BINS >= p.sum()
+    tenth[alone] = _BINS + 1 + np.arange(alone.sum())
+    binned = [np.bincount(tenth, weights=w) for w in (p, q)]
     return np.append(binned[0], nan[0]), np.append(binned[1], nan[1]), float(distance)
 
 
@@ -302,8 +341,6 @@ def _index(before: _Bin, now: _Bin, looked: float, looked_now: float) -> tuple[f
         looked_now: The share of the others.
     """
     used = (before > 0) | (now > 0)
-    if not used.any():
-        return 0.0, 0.0
     # Half a row more in each bin, so that one that is empty in the other is not infinitely far.
     p, q = before[used] + 0.5, now[used] + 0.5
     chance = (len(p) - 1) * (1 / (p.sum() * looked) + 1 / (q.sum() * looked_now))

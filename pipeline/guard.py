@@ -76,13 +76,20 @@ class Guard:
             ConfigError: They have no column in common.
         """
         before, now = self._baseline.columns, found.columns
-        if not any(name in now and comparable(before[name], now[name]) for name in before):
+        if now and not all(name in now and comparable(before[name], now[name]) for name in before):
             raise ConfigError(
                 "the baseline has other predictions",
                 path=self._address,
                 expected="columns like " + shortened(list(now)),
                 received="columns " + shortened(list(before)),
                 hint="name an output of the same model's predictions with --baseline",
+            )
+        if found.without or not now:
+            raise ConfigError(
+                "there are shards that say nothing of what their predictions look like",
+                received=f"{found.without:,} of {found.shards + found.without:,} shards",
+                hint="an earlier version wrote them: score into another --output to compare, or "
+                "leave --baseline out",
             )
         largest = sorted(differences(before, now), key=lambda d: (-d.psi, d.name))
         self.drift = Drift(self._address, self._limit, tuple(largest))

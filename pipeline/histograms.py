@@ -67,7 +67,7 @@ def column(
     if found.highest:
         names = labels if len(labels) == len(found.highest) else range(len(found.highest))
         parts.append(_classes(list(map(str, names)), found, before))
-    named = bool(found.values) and not (found.others and found.elements)
+    named = bool(found.values) and not (found.unnamed and found.elements)
     if named:
         parts.append(_values(found, before))
     else:
@@ -82,6 +82,7 @@ def column(
         "name": name,
         "type": kind,
         "rows": found.rows,
+        "looked": found.looked,
         "values": every + found.nan,
         "nan": found.nan,
         "infinite": every - finite,
@@ -213,9 +214,10 @@ def _classes(names: list[str], found: Distribution, before: Distribution | None)
 def _values(found: Distribution, before: Distribution | None) -> dict[str, Any]:
     first = sorted(found.values, key=lambda value: (-found.values[value], value))[:MOST_BARS]
     theirs = None if before is None else before.values
-    total = sum(found.values.values())
-    bars = _bars("", {value: found.values[value] for value in first}, total, theirs)
-    return bars | {"named": len(found.values), "sampled": found.others}
+    bars = _bars("", {value: found.values[value] for value in first}, found.counted, theirs)
+    if before is not None:
+        bars["baseline"]["total"] = before.counted
+    return bars | {"named": len(found.values), "sampled": found.unnamed > 0}
 
 
 def _bars(

@@ -35,6 +35,9 @@ PAGE = "_shardscore/report.html"
 PREDICTIONS = "_shardscore/predictions.json"
 """What the predictions of a complete output look like."""
 
+REFUSED = "_shardscore/refused.json"
+"""Says that predictions have drifted, and of which manifest: then there is no `_SUCCESS`."""
+
 
 def read_record(output: Storage) -> RunRecord | None:
     """The output's `run.json`, or None if the output has not been begun.

@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any
 from pipeline import findings, looks
 from pipeline.distributions import Distributions
 from pipeline.entries import Cursor, entries
-from pipeline.errors import CorruptShardError, NotFoundError
-from pipeline.layout import MANIFEST, SUCCESS, visible
+from pipeline.errors import CorruptShardError, DriftError, NotFoundError
+from pipeline.layout import MANIFEST, REFUSED, SUCCESS, visible
 from pipeline.published import (
     FOOTER_THREADS,
     FileFacts,
@@ -86,9 +86,7 @@ def complete(
     inventory = take_inventory(output)
     if idle and vouched(output) == plan_id and _fits(entries(output, MANIFEST), inventory):
         if accept is not None:
-            output.delete(SUCCESS)  # until it is accepted
-            accept(looks.of_output(output))
-            output.replace(SUCCESS, success(plan_id, output.read(MANIFEST)))
+            _judge(output, accept, looks.of_output(output), output.read(MANIFEST))
         return True
     if not all(shard.name in inventory.files for shard in planned):
         return False
@@ -105,9 +103,11 @@ def complete(
         seen.add(file.sketch)
     whole = manifest.encoded()
     looks.save(output, seen, whole)
-    output.replace(MANIFEST, whole)
     if accept is not None:
-        accept(seen)
+        _judge(output, accept, seen, whole)
+    output.replace(MANIFEST, whole)
+    if REFUSED in inventory.marks:
+        output.delete(REFUSED)
     output.replace(SUCCESS, success(plan_id, whole))
     return True
 
@@ -116,6 +116,32 @@ def _all_visible(output: Storage, planned: Sequence[Shard]) -> bool:
     """Whether each planned shard is published, by a listing that is sorted as they are."""
     there = (info.name for info in visible(output))
     return all(any(name == shard.name for name in there) for shard in planned)
+
+
+def _judge(
+    output: Storage,
+    accept: Callable[[Distributions], None],
+    seen: Distributions,
+    manifest: bytes,
+) -> None:
+    """Has predictions accepted; of those that are not, there is a manifest, and no `_SUCCESS`."""
+    try:
+        accept(seen)
+    except DriftError:
+        told = {"manifest_sha256": hashlib.sha256(manifest).hexdigest()}
+        output.replace(REFUSED, json.dumps(told).encode() + b"\n")
+        output.delete(SUCCESS)
+        output.replace(MANIFEST, manifest)
+        raise
+
+
+def is_refused(output: Storage, manifest: bytes) -> bool:
+    """Whether the predictions of a manifest have been refused, and not been accepted since."""
+    try:
+        told = json.loads(output.read(REFUSED))
+        return bool(told["manifest_sha256"] == hashlib.sha256(manifest).hexdigest())
+    except (NotFoundError, ValueError, KeyError, TypeError, RecursionError):
+        return False
 
 
 def withdraw(output: Storage) -> None:

@@ -151,6 +151,18 @@ class Pool:
                 yield from self._heard(process)
             else:
                 yield from self._read(process)
+        yield from self._reported()
+
+    def _reported(self) -> Iterator[tuple[int, Answer]]:
+        """Those that the stem says have ended. What a hook has forked may hold a worker's pipes
+        open, so that their end alone would be heard of when that ends too, or never."""
+        while self._reports.poll() and self._hear_stem(0.0):
+            pass
+        for process in [p for p in self._processes.values() if p.code is not None]:
+            while process.number in self._processes and process.answers.poll():
+                yield from self._heard(process)
+            if process.number in self._processes:
+                yield from self._ended(process)
 
     def _heard(self, process: _Process) -> Iterator[tuple[int, Answer]]:
         try:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import DataError
 from pipeline.footer import Provenance, read_footer
-from pipeline.layout import HOUSE, MANIFEST, SUCCESS
+from pipeline.layout import HOUSE, MANIFEST, REFUSED, SUCCESS
 from pipeline.sketch import SKETCH_KEY
 from pipeline.storage.base import is_hidden
 
@@ -39,7 +39,7 @@ class Inventory:
         pieces: Checkpoints: shard's name → names of its pieces.
         staged: Names of staged files.
         plans: Ids of the frozen plans, sorted.
-        marks: Which of the manifest and `_SUCCESS` are there.
+        marks: Which of the manifest, `_SUCCESS` and the word that it is refused are there.
         strays: Names in the house that nothing of ours has.
     """
 
@@ -56,7 +56,7 @@ def take_inventory(output: Storage) -> Inventory:
     """Lists an output. Hidden names outside of our house are another's, and passed over."""
     found = Inventory()
     for info in output.list():
-        if info.name in {MANIFEST, SUCCESS}:
+        if info.name in {MANIFEST, SUCCESS, REFUSED}:
             found.marks.add(info.name)
         elif info.name.startswith(HOUSE):
             _in_house(found, info, info.name.removeprefix(HOUSE))

@@ -46,6 +46,8 @@ def repair(proof: Proof) -> None:
     if not proof.plan_id:
         proof.notes.append(f"no one plan is known to be complete: `score` writes {SUCCESS}")
         return
+    if manifest.is_refused(output, proof.manifest):
+        return  # what is to be done about it is noted
     whole = {MANIFEST, SUCCESS} <= proof.inventory.marks
     if proof.mark_faults or not whole:
         manifest.write(output, proof.plan_id, proof.manifest)

@@ -103,6 +103,7 @@ class Claim:
     def __init__(self, index: int | None) -> None:
         self._index = index
         self._made = False
+        self._alone = False
         self._ends = ExitStack()
 
     def __enter__(self) -> Self:
@@ -120,10 +121,18 @@ class Claim:
         """
         if self._made:
             return
-        self._ends.enter_context(output.hold("run.lock", shared=self._index is not None))
+        hold = output.hold("run.lock", shared=self._index is not None)
+        self._ends.enter_context(hold)
+        # Where a storage cannot hold anything, nothing is what it gives.
+        self._alone = self._index is None and not isinstance(hold, nullcontext)
         if self._index is not None:
             self._ends.enter_context(output.hold(f"index-{self._index}.lock"))
         self._made = True
+
+    @property
+    def alone(self) -> bool:
+        """Whether it keeps all other runs away: none on an object store does, nor a share's."""
+        return self._alone
 
 
 def _idle(
@@ -144,7 +153,9 @@ def _idle(
             alone = False
     run = begun(surveyed)
     identity = surveyed.record.identity if surveyed.record else None
-    if not alone or (surveyed.rewritten and manifest.vouched(surveyed.output) is None):
+    if not alone or (
+        surveyed.rewritten and not claim.alone and manifest.vouched(surveyed.output) is None
+    ):
         # Marks that are missing may be missing since another run replaces what was rewritten.
         return run.close()
     return _end(surveyed, identity, run, guard)

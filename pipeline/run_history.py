@@ -55,6 +55,12 @@ class History:
                 found.setdefault(share[0], run)
         return tuple(found[index] for index in sorted(found)) if share_of(last) else (last,)
 
+    @property
+    def shares_missing(self) -> bool:
+        """Whether shares of the latest plan have not been met."""
+        share = share_of(self.runs[0]) if self.runs else None
+        return share is not None and len(self.latest) < share[1]
+
 
 def read(output: Storage) -> History:
     """The runs of an output.
@@ -72,8 +78,17 @@ def read(output: Storage) -> History:
 
     names = [info.name for info in output.list(REPORTS) if info.name.endswith(".json")]
     names.sort(reverse=True)
-    read = in_threads(load, names[:MOST_RUNS], _THREADS)
-    return History(tuple(run for run in read if run is not None), len(names[MOST_RUNS:]))
+    history, rest = History((), 0), names
+    # Of a plan with more shares than that, each share's word counts.
+    while rest and (not history.runs or history.shares_missing):
+        more = in_threads(load, rest[:MOST_RUNS], _THREADS)
+        rest = rest[MOST_RUNS:]
+        found = tuple(run for run in more if run is not None)
+        seen = len(history.latest)
+        history = History((*history.runs, *found), len(rest))
+        if seen == len(history.latest):
+            break  # the others have not begun
+    return history
 
 
 def share_of(run: Run) -> tuple[int, int] | None:

@@ -103,7 +103,8 @@ class ColumnSketch:
         keys: element times 65,536, and the bucket, sorted; those that occur.
         counts: How often each does.
         values: Value, as text → how often it occurs.
-        others: Whether there are values that are not among `values`.
+        counted: How many values there are, named or not.
+        null: Nulls among them.
         stands_for: Rows that the counts stand for, where they are sums of several shards' and each
             row that was looked at has been counted for all of its block; 0: `rows`.
     """
@@ -117,7 +118,8 @@ class ColumnSketch:
     keys: NDArray[np.uint32] = field(default_factory=lambda: np.empty(0, np.uint32))
     counts: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     values: dict[str, int] = field(default_factory=dict)
-    others: bool = False
+    counted: int = 0
+    null: int = 0
     stands_for: int = 0
     _pending: list[NDArray[np.uint32]] = field(default_factory=list)
     _waiting: int = 0
@@ -191,12 +193,12 @@ class ColumnSketch:
         self.keys, self.counts = keys, counts
 
     def _count_values(self, flat: pa.Array) -> None:
-        counted = pc.value_counts(flat.drop_null())
-        names = [_spelt(value) for value in counted.field("values").to_pylist()]
-        self.values, others = lowest(
-            [self.values, dict(zip(names, counted.field("counts").to_pylist(), strict=True))]
-        )
-        self.others = self.others or others
+        self.counted += len(flat) - flat.null_count
+        self.null += flat.null_count
+        found = pc.value_counts(flat.drop_null())
+        names = (_spelt(value) for value in found.field("values").to_pylist())
+        theirs = dict(zip(names, found.field("counts").to_pylist(), strict=True))
+        self.values = lowest([self.values, theirs])
 
     def as_json(self) -> dict[str, Any]:
         """What `of_json` reads; equal sketches give equal texts."""
@@ -210,8 +212,9 @@ class ColumnSketch:
             told["stands_for"] = self.stands_for
         if self.highest:
             told["highest"] = self.highest
-        if self.values:
-            told |= {"values": dict(sorted(self.values.items())), "others": self.others}
+        if self.counted or self.null:
+            told |= {"values": dict(sorted(self.values.items()))}
+            told |= {"counted": self.counted, "null": self.null}
         return told
 
     @classmethod
@@ -236,10 +239,11 @@ class ColumnSketch:
                 keys=keys.astype(np.uint32),
                 counts=counts,
                 values={str(k): int(v) for k, v in told.get("values", {}).items()},
-                others=bool(told.get("others", False)),
+                counted=int(told.get("counted", 0)),
+                null=int(told.get("null", 0)),
                 stands_for=int(told.get("stands_for", 0)),
             )
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, OverflowError) as error:
             raise ValueError(f"not a sketch: {error}") from error
 
 
@@ -298,13 +302,16 @@ def sketches_of(text: str) -> tuple[int, dict[str, ColumnSketch]]:
     Raises:
         ValueError: It is none that we can read.
     """
-    told = json.loads(text)
+    try:
+        told = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("not a sketch: nested") from error
     if not isinstance(told, dict) or told.get("format") != FORMAT:
         raise ValueError("not a sketch of a known format")
     try:
         columns = {str(name): ColumnSketch.of_json(c) for name, c in told["columns"].items()}
         return int(told["every"]), columns
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"not a sketch: {error}") from error
 
 
@@ -327,33 +334,32 @@ def summed(
     return found, counts
 
 
-def lowest(parts: Sequence[Mapping[str, int]]) -> tuple[dict[str, int], bool]:
+def lowest(parts: Sequence[Mapping[str, int]]) -> dict[str, int]:
     """Counts of values added up: all, or the `MOST_VALUES` whose hashes are the lowest.
 
     One that is among the lowest of all is so in each part, so none of its counts is missing.
-
-    Returns:
-        Value → count; and whether some were left out.
     """
     together: dict[str, int] = {}
     for part in parts:
         for value, count in part.items():
             together[value] = together.get(value, 0) + count
     if len(together) <= MOST_VALUES:
-        return together, False
-    kept = sorted(together, key=lambda value: (_hash(value), value))[:MOST_VALUES]
-    return {value: together[value] for value in kept}, True
+        return together
+    kept = sorted(together, key=rank)[:MOST_VALUES]
+    return {value: together[value] for value in kept}
 
 
-def _hash(value: str) -> int:
-    return xxhash.xxh3_64_intdigest(value.encode())
+def rank(value: str) -> tuple[int, str]:
+    """Where a value stands among all: those that come first are named."""
+    return xxhash.xxh3_64_intdigest(value.encode("utf-8", "surrogatepass")), value
 
 
 def _spelt(value: Any) -> str:
     """A value as text, of bounded length; another value has another."""
-    text = value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
-    if isinstance(value, bool):
-        text = text.lower()
+    if isinstance(value, bytes):
+        text = value.replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace")
+    else:
+        text = str(value).lower() if isinstance(value, bool) else str(value)
     if len(text) <= _LONGEST:
         return text
     return f"{text[:_LONGEST]}…{xxhash.xxh3_64_hexdigest(text.encode())}"

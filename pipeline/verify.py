@@ -83,7 +83,12 @@ def verify(output: Storage, *, inputs: Sequence[str] | None = None, quick: bool 
         output, proof.inventory, proof.manifest, missing, planned.keys(), suspects
     )
     proof.wrong += proof_wrong
-    if SUCCESS not in proof.inventory.marks and not proof.unfinished:
+    if SUCCESS not in proof.inventory.marks and manifest.is_refused(output, proof.manifest):
+        proof.notes.append(
+            f"there is no {SUCCESS}: the predictions have drifted from those of the baseline; "
+            "`score` without --max-drift accepts them"
+        )
+    elif SUCCESS not in proof.inventory.marks and not proof.unfinished:
         proof.notes.append(f"there is no {SUCCESS}; `score`, or `verify --repair`, writes it")
     return proof
 

@@ -197,6 +197,11 @@ class Actors:
                     yield from self._news(number, actor, *value)
 
     def _replied(self, number: int, actor: _Actor, reply: Reply) -> Iterator[tuple[int, Answer]]:
+        if reply.answer[0] == "new":
+            place, actor.seen, actor.shown, actor.call = actor.place, 0, False, 0
+            yield number, ("lost", Died(None, None, "it was begun anew", place))
+            yield number, ("back",)
+            return
         yield from self._news(number, actor, reply.first, reply.told)
         if reply.answer[0] == "done":
             actor.shown, actor.losses = True, 0

@@ -179,10 +179,15 @@ class Scorer:
             call: The number of the order.
             order: The unit.
             begun: The output's run.json, as the driver sees it, if it is to be looked for.
+
+        Returns:
+            As `pipeline.service`; or ("new",), if this process was begun in the place of the one
+            that prepared, of whose end nobody has heard, since it had nothing in hand.
         """
 
         def scored() -> Answer:
-            assert self._service is not None  # noqa: S101 - `prepare` comes first
+            if self._service is None:
+                return ("new",)
             if begun is not None:
                 self._refuse_other_output(self._service, begun)
             return self._service.score(order)

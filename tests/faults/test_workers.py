@@ -319,3 +319,36 @@ def test_a_model_that_cannot_be_prepared_is_told_of_once(lake: Lake, tmp_path: P
     one = ended(begin(lake.arguments(output, *more, "--workers", 1)))
     assert (done.code, done.err.count("error:")) == (78, 1)
     assert done.err.partition("error:")[2] == one.err.partition("error:")[2]
+
+
+class _Forks:
+    """An order that, where it is unpacked, begins a process that outlives its worker by far."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        code = (
+            "import os, sys, time\n"
+            "helper = os.fork()\n"
+            "if not helper:\n"
+            "    time.sleep(600)\n"
+            "    os._exit(0)\n"
+            "print(helper, file=sys.stderr, flush=True)\n"
+            "os.kill(os.getpid(), 9)\n"
+        )
+        return exec, (code,)
+
+
+def test_a_dead_worker_is_heard_of_though_what_it_has_forked_lives_on() -> None:
+    """A hook's own processes inherit the pipes, which then do not end with the worker."""
+    from pipeline.pool import Pool
+
+    helper, died = 0, None
+    with Pool(1, 1) as pool:
+        pool.tell(1, "prepare", _Forks(), None)
+        while died is None:
+            for _, (word, what) in pool.answers(1.0):
+                if word == "said" and what.isdigit():
+                    helper = int(what)
+                elif word == "died":
+                    died = what
+    assert died.signum == signal.SIGKILL
+    os.kill(helper, signal.SIGKILL)  # it is there: else this raises

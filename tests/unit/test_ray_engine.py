@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 import threading
 from types import SimpleNamespace
 from typing import Any
@@ -10,9 +11,10 @@ from typing import Any
 import pytest
 
 from jobs.engines import engine_named, ray_cluster
+from jobs.engines.ray_actors import Actors, _Actor
 from jobs.engines.ray_cluster import Head
 from jobs.engines.ray_engine import RayEngine
-from jobs.engines.scorer import Log, Told
+from jobs.engines.scorer import Log, Reply, Scorer, Told
 from pipeline.capacity import Capacity, Work
 from pipeline.errors import ConfigError, EngineError, UsageError
 
@@ -104,3 +106,17 @@ def test_a_head_that_is_away_for_a_while_is_gone(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(EngineError, match=f"is gone, which was at 127.0.0.1:{port}"):
         head.heed()
     assert head.gone
+
+
+def test_an_actor_that_was_begun_anew_unheard_has_lost_its_unit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its process ended while it had nothing in hand, and before news were asked for again."""
+    for stream in ("stdout", "stderr"):  # an actor takes them over
+        monkeypatch.setattr(sys, stream, getattr(sys, stream))
+    reply = Scorer(1).score(9, (), None)  # type: ignore[arg-type] - it is not looked at
+    assert reply == Reply(0, [], ("new",))
+    actor = _Actor(None, place="node a", call=9, seen=40, shown=True)
+    heard = list(Actors._replied(object.__new__(Actors), 1, actor, reply))
+    assert [(number, word) for number, (word, *_) in heard] == [(1, "lost"), (1, "back")]
+    assert (actor.place, actor.seen, actor.shown) == ("node a", 0, False)

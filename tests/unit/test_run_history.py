@@ -113,3 +113,22 @@ def test_shares_that_one_cause_has_ended_say_so_once() -> None:
 def test_a_report_that_says_nothing_is_summed_up_all_the_same() -> None:
     assert summary({})["state"] == "unknown"
     assert summary({"error": None})["error"] == ""
+
+
+def test_each_share_of_the_latest_plan_is_read_however_many_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_history, "MOST_RUNS", 3)
+    shares = [run(f"share {n}") | {"share": [n, 7]} for n in range(7)]
+    history = kept(tmp_path, run("old"), run("older"), *shares)
+    assert names(history.latest) == [f"share {n}" for n in range(7)]
+
+
+def test_shares_that_have_not_begun_are_not_looked_for_in_all_history(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_history, "MOST_RUNS", 2)
+    nights = [run(f"night {n}") for n in range(9)]
+    history = kept(tmp_path, *nights, run("first", plan="p") | {"share": [0, 7]})
+    assert names(history.latest) == ["first"]
+    assert history.earlier == 6

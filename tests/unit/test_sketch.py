@@ -163,7 +163,8 @@ def test_what_is_counted() -> None:
     assert told["kind"].values == {str(n): columns[3].to_pylist().count(n) for n in range(-3, 3)}
     assert set(told["sure"].values) == {"true", "false"}
     assert told["raw"].values == {"\\xff": 1_000, "ab": 1_000}
-    assert told["label"].others
+    assert told["label"].counted == 2_000
+    assert (told["kind"].counted, told["kind"].null) == (2_000, 0)
     labels = columns[5].to_pylist()
     assert all(labels.count(name) == count for name, count in told["label"].values.items())
     assert len(told["label"].values) == sketch.MOST_VALUES
@@ -178,10 +179,10 @@ def test_values_are_counted_alike_in_any_order() -> None:
         part[name] = part.get(name, 0) + 1
     forwards: dict[str, int] = {}
     for part in parts:
-        forwards, _ = lowest([forwards, lowest([part])[0]])
-    backwards, others = lowest([lowest([part])[0] for part in reversed(parts)])
+        forwards = lowest([forwards, lowest([part])])
+    backwards = lowest([lowest([part]) for part in reversed(parts)])
     assert forwards == backwards
-    assert others
+    assert len(forwards) == sketch.MOST_VALUES
     assert set(forwards.values()) == {3}
 
 
@@ -189,8 +190,15 @@ def test_long_values_are_cut_and_stay_apart() -> None:
     column = ColumnSketch.for_type(pa.string())
     column.add(pa.array(["a" * 100_000, "a" * 100_001, None]))
     assert len(column.values) == 2
+    assert (column.counted, column.null) == (2, 1)
     assert all(len(name) < 90 for name in column.values)
     assert column.rows == 3
+
+
+def test_bytes_that_look_like_their_own_escape_stay_apart() -> None:
+    column = ColumnSketch.for_type(pa.binary())
+    column.add(pa.array([b"\xff", b"\\xff", b"\\xff"]))
+    assert sorted(column.values.values()) == [1, 2]
 
 
 def test_a_shard_without_rows_has_a_sketch() -> None:
@@ -219,6 +227,7 @@ def test_infinities_are_json() -> None:
         "[]",
         '{"format":2}',
         '{"format":1}',
+        "[" * 100_000,
         '{"format":1,"every":1,"columns":{"a":{}}}',
         '{"format":1,"every":1,"columns":{"a":{"elements":1,"rows":1,"keys":"AQ==","counts":""}}}',
         '{"format":1,"every":1,"columns":{"a":{"elements":1,"rows":1,"keys":"?"}}}',
