@@ -190,12 +190,21 @@ def plan(
     raise typer.Exit(ExitCode.DATA if failed else ExitCode.OK)
 
 
-@app.command(epilog="Example: shardscore status out/ --json")
+@app.command(epilog="Example: shardscore status out/ --watch")
 def status(
     output: opt.OutputArgument,
+    watch: opt.Watch = False,
     as_json: opt.AsJson = False,
 ) -> None:
     """Tell how an output stands, from its storage alone."""
+    if watch:
+        from jobs.watching import watch as watched
+
+        if as_json:
+            raise UsageError("--watch is for people, --json for scripts", hint="give one of them")
+        if not (last := watched(output))["begun"]:
+            raise no_output(last["output"])
+        return
     from pipeline.memory import no_collections
 
     with no_collections():

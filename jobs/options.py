@@ -384,6 +384,10 @@ Quiet = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
+Watch = Annotated[
+    bool,
+    typer.Option("--watch", help="Show it again every two seconds, until no run is at work."),
+]
 OutputArgument = Annotated[
     str,
     typer.Argument(envvar="SHARDSCORE_OUTPUT", metavar="DIR", help="Folder of the predictions."),
