@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self
 
 from pipeline import looks
-from pipeline.distributions import comparable, differences
+from pipeline.differences import differences
+from pipeline.distributions import comparable
 from pipeline.drift import Drift
 from pipeline.errors import ConfigError, DriftError, shortened
 from pipeline.storage.locate import storage_at

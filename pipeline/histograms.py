@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.distributions import Distribution, Numbers, comparable
-from pipeline.sketch import bounds_of
+from pipeline.number_buckets import bounds_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

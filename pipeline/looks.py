@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.distributions import Distributions
 from pipeline.errors import NotFoundError
-from pipeline.layout import MANIFEST, PREDICTIONS
+from pipeline.layout import MANIFEST, PREDICTIONS, read_record
 from pipeline.published import FOOTER_THREADS, facts_of, take_inventory
 from pipeline.sketch import text_of
 from pipeline.storage.at_hand import is_at_hand_in
@@ -76,6 +76,8 @@ def _kept(output: Storage) -> Distributions | None:
 
 def _gathered(output: Storage, told: Callable[[FileFacts], None]) -> Distributions:
     inventory = take_inventory(output)
+    record = read_record(output)
+    ours = None if record is None else record.identity.fingerprint
 
     def read(name: str) -> FileFacts:
         return facts_of(output, inventory.files[name])
@@ -86,6 +88,6 @@ def _gathered(output: Storage, told: Callable[[FileFacts], None]) -> Distributio
     found = Distributions()
     for file in in_threads(read, sorted(inventory.files), FOOTER_THREADS, at_once=at_once):
         told(file)
-        if file.note is not None:
+        if file.note is not None and ours in {None, file.note.fingerprint}:
             found.add(file.sketch)
     return found

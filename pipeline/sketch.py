@@ -30,6 +30,7 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 import xxhash
 
+from pipeline.number_buckets import BUCKETS, bucket_of, summed
 from pipeline.varints import from_varints, to_varints
 
 if TYPE_CHECKING:
@@ -47,45 +48,11 @@ MOST_ELEMENTS = 16
 MOST_CLASSES = 1000
 MOST_VALUES = 128
 
-_BUCKETS = 1 << 16
-_SIGN = 0x8000
 _PENDING = 1 << 16
 """Keys that wait to be counted: sorting a few at a time would cost more."""
 
 _LONGEST = 64
 """Characters of a value that is told; of a longer one its beginning, and a digest."""
-
-
-def bucket_of(values: NDArray[Any]) -> NDArray[np.uint32]:
-    """The bucket of each number; a higher number's is not lower.
-
-    Args:
-        values: Numbers other than NaN.
-    """
-    if values.dtype == np.float32:
-        narrow = values + np.float32(0)  # minus 0 becomes 0
-    else:
-        with np.errstate(over="ignore"):
-            narrow = values.astype(np.float32) + np.float32(0)
-        most = np.finfo(np.float32).max  # what overflows is not infinite
-        narrow = np.where(np.isfinite(values), np.clip(narrow, -most, most), narrow)
-    bits = narrow.view(np.uint32) >> np.uint32(16)
-    # The bits of negative numbers rise as these fall.
-    turned: NDArray[np.uint32] = np.where(
-        bits & np.uint32(_SIGN), np.uint32(0xFFFF), np.uint32(_SIGN)
-    )
-    return bits ^ turned
-
-
-def bounds_of(buckets: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The lowest and the highest number of each bucket."""
-    keys = np.asarray(buckets, np.uint32)
-    negative = keys < _SIGN
-    bits = np.where(negative, keys ^ 0xFFFF, keys ^ _SIGN).astype(np.uint32) << 16
-    near = bits.view(np.float32)
-    finite = np.isfinite(near)
-    far = np.where(finite, bits | 0xFFFF, bits).astype(np.uint32).view(np.float32)
-    return np.where(negative, far, near), np.where(negative, near, far)
 
 
 @dataclass
@@ -160,7 +127,7 @@ class ColumnSketch:
 
     def _count_numbers(self, numbers: NDArray[Any]) -> None:
         if self.elements > 1:
-            element = np.arange(self.elements, dtype=np.uint32) * _BUCKETS
+            element = np.arange(self.elements, dtype=np.uint32) * BUCKETS
             places = np.broadcast_to(element, numbers.shape).reshape(-1)
         else:
             places = np.zeros(1, np.uint32)
@@ -321,17 +288,6 @@ def every_of(rows: int) -> int:
     while every < MOST_EVERY and rows > every * MOST_ROWS:
         every *= 2
     return every
-
-
-def summed(
-    parts: Sequence[tuple[NDArray[np.uint32], NDArray[np.int64]]],
-) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-    """Keys and counts of several parts, added up."""
-    keys = np.concatenate([part[0] for part in parts])
-    found, places = np.unique(keys, return_inverse=True)
-    counts = np.zeros(len(found), np.int64)
-    np.add.at(counts, places, np.concatenate([part[1] for part in parts]))
-    return found, counts
 
 
 def lowest(parts: Sequence[Mapping[str, int]]) -> dict[str, int]:

@@ -8,7 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.distributions import Difference, Distributions, comparable, differences
+from pipeline.differences import differences
+from pipeline.distributions import Distributions, comparable
+from pipeline.drift import Difference
 from pipeline.sketch import PredictionSketch, text_of
 
 NUMBER = pa.schema([("prediction", pa.float32())])

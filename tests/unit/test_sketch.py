@@ -14,11 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import sketch
+from pipeline.number_buckets import bounds_of, bucket_of
 from pipeline.sketch import (
     ColumnSketch,
     PredictionSketch,
-    bounds_of,
-    bucket_of,
     every_of,
     lowest,
     sketches_of,
