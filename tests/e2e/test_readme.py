@@ -74,15 +74,18 @@ def test_each_command_of_the_readme_runs(folder: Path, buckets: dict[str, str]) 
     assert len(scored) == 200
 
 
-def test_the_job_file_of_the_readme_is_one(folder: Path) -> None:
-
+def test_the_job_file_of_the_readme_is_one_and_takes_the_lines_that_are_shown_later(
+    folder: Path,
+) -> None:
     from jobs.settings import job_from
 
-    (text,) = blocks("toml")
-    (folder / "job.toml").write_text(text)
-    job = job_from({}, folder / "job.toml")
-    assert job.model == str(folder / "model.keras")
-    assert set(tomllib.loads(text)) <= set(type(job).model_fields)
+    whole, *lines = blocks("toml")
+    for text in (whole, *(f"{more}\n{whole}" for more in lines)):
+        (folder / "job.toml").write_text(text)
+        job = job_from({}, folder / "job.toml")
+        assert job.model == str(folder / "model.keras")
+        assert set(tomllib.loads(text)) <= set(type(job).model_fields)
+    assert job.max_drift == 0.25
 
 
 def test_the_make_targets_of_the_readme_exist() -> None:

@@ -78,17 +78,16 @@ def test_where_nothing_was_begun_nothing_is_shown(
 
 
 @pytest.mark.parametrize(
-    ("run", "expected"),
-    [
-        (None, False),
-        (told("finished", 3), False),
-        (told("running", 1), True),
-        (told("running", 1, ago=3_600), False),
-        ({"state": "running"}, False),
-    ],
+    ("state", "ago", "expected"),
+    [("finished", 0, False), ("running", 0, True), ("running", 3_600, False)],
 )
-def test_whether_a_run_is_at_work(run: dict[str, Any] | None, expected: bool) -> None:
-    assert at_work(run) is expected
+def test_whether_a_run_is_at_work(state: str, ago: float, expected: bool) -> None:
+    assert at_work(told(state, 1, ago)) is expected
+
+
+@pytest.mark.parametrize("run", [None, {"state": "running"}, {"state": "running", "updated": "?"}])
+def test_a_run_that_says_nothing_of_itself_is_not_at_work(run: dict[str, Any] | None) -> None:
+    assert not at_work(run)
 
 
 def test_the_command_watches_and_says_where_there_is_nothing(
