@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 
 from jobs import options as opt  # noqa: TC001 - Typer reads the annotations at run time
+from jobs import output_options as out  # noqa: TC001 - Typer reads the annotations at run time
 from pipeline.errors import NoInputError, printable
 
 
 def report(
-    output: opt.OutputArgument,
-    html: opt.Html = None,
-    run_id: opt.RunId = None,
+    output: out.OutputArgument,
+    html: out.Html = None,
+    run_id: out.RunId = None,
     as_json: opt.AsJson = False,
 ) -> None:
     """Write an HTML page that says how the scoring of an output went.

@@ -16,6 +16,7 @@ import typer
 
 from jobs import afterwards, beforehand
 from jobs import options as opt
+from jobs import output_options as out
 from jobs.afterwards import no_output
 from jobs.complaints import show, show_bug, show_usage, wanted_format
 from jobs.exit_codes import ExitCode, of_ending, of_report
@@ -192,8 +193,8 @@ def plan(
 
 @app.command(epilog="Example: shardscore status out/ --watch")
 def status(
-    output: opt.OutputArgument,
-    watch: opt.Watch = False,
+    output: out.OutputArgument,
+    watch: out.Watch = False,
     as_json: opt.AsJson = False,
 ) -> None:
     """Tell how an output stands, from its storage alone."""
@@ -219,11 +220,11 @@ def status(
 
 @app.command(epilog="Example: shardscore verify out/ --json")
 def verify(
-    output: opt.OutputArgument,
-    input_: opt.VerifiedInput = None,
-    no_input: opt.NoInput = False,
-    quick: opt.Quick = False,
-    repair: opt.Repair = False,
+    output: out.OutputArgument,
+    input_: out.VerifiedInput = None,
+    no_input: out.NoInput = False,
+    quick: out.Quick = False,
+    repair: out.Repair = False,
     as_json: opt.AsJson = False,
 ) -> None:
     """Prove that an output is whole and right, or name what is not.
