@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipeline.column_sketch import rank
 from pipeline.distributions import Distribution, Numbers, comparable
 from pipeline.drift import Difference
-from pipeline.sketch import rank
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

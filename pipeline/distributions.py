@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipeline.column_sketch import ColumnSketch, lowest
 from pipeline.number_buckets import bounds_of, summed
-from pipeline.sketch import ColumnSketch, lowest, sketches_of
+from pipeline.sketch import sketches_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -14,12 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import sketch
+from pipeline.column_sketch import MOST_VALUES, ColumnSketch, lowest
 from pipeline.number_buckets import bounds_of, bucket_of
 from pipeline.sketch import (
-    ColumnSketch,
     PredictionSketch,
     every_of,
-    lowest,
     sketches_of,
 )
 from pipeline.varints import from_varints, to_varints
@@ -166,7 +165,7 @@ def test_what_is_counted() -> None:
     assert (told["kind"].counted, told["kind"].null) == (2_000, 0)
     labels = columns[5].to_pylist()
     assert all(labels.count(name) == count for name, count in told["label"].values.items())
-    assert len(told["label"].values) == sketch.MOST_VALUES
+    assert len(told["label"].values) == MOST_VALUES
 
 
 def test_values_are_counted_alike_in_any_order() -> None:
@@ -181,7 +180,7 @@ def test_values_are_counted_alike_in_any_order() -> None:
         forwards = lowest([forwards, lowest([part])])
     backwards = lowest([lowest([part]) for part in reversed(parts)])
     assert forwards == backwards
-    assert len(forwards) == sketch.MOST_VALUES
+    assert len(forwards) == MOST_VALUES
     assert set(forwards.values()) == {3}
 
 
