@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from pipeline.input_options import InputOptions, Names, Unit, as_options
-from pipeline.records import Method  # noqa: TC001 - pydantic reads it at run time
+from pipeline.records import FedColumn, Method  # noqa: TC001 - pydantic reads them at run time
 
 BadRowPolicy = Literal["fail", "null", "quarantine"]
 MethodChoice = Literal["auto", "predict_on_batch", "predict", "predict_step"]
@@ -253,6 +253,7 @@ class RunRecord(BaseModel):
         probe: What the probe found, in words.
         created_with: Versions of the programs that began the output. They are not part of the
             identity: an upgrade does not make last month's output another job's.
+        columns: How columns feed the model, in the shards that the first run saw.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -262,6 +263,7 @@ class RunRecord(BaseModel):
     asked_inputs: dict[str, tuple[str, ...]]
     probe: str
     created_with: dict[str, str]
+    columns: tuple[FedColumn, ...] = ()
 
 
 AS_ASKED = (

@@ -23,6 +23,7 @@ from pipeline.contract import (
     rounding_notes,
 )
 from pipeline.errors import DataError, PredictFailedError, ScoringError
+from pipeline.fed_columns import fed_columns
 from pipeline.feed import feed_for, options_of
 from pipeline.job import AS_ASKED, JobIdentity, RunRecord, input_options, small_method
 from pipeline.model import load
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from pipeline.job import Job
     from pipeline.model import LoadedModel
     from pipeline.predictions import Array
-    from pipeline.records import Shard, WorkUnit
+    from pipeline.records import FedColumn, Shard, WorkUnit
     from pipeline.survey import Survey
 
 
@@ -69,7 +70,8 @@ class Prepared:
         proof: What the probe found.
         contracts: Shard's name → how shards of its schema are scored.
         units: The work, in order.
-        notes: What the user should know of how columns feed the model, a line each.
+        columns: How columns feed the model.
+        notes: What the user should know of that, a line each.
     """
 
     program: Program
@@ -77,6 +79,7 @@ class Prepared:
     proof: Proof
     contracts: dict[str, Contract]
     units: tuple[WorkUnit, ...]
+    columns: tuple[FedColumn, ...]
     notes: tuple[str, ...]
 
 
@@ -126,16 +129,20 @@ def prepare(survey: Survey) -> tuple[Prepared | None, list[FailedShard]]:
     notes = rounding_notes(bound.values())
     if survey.record is None:
         notes += order_notes(job, chosen)
-    return Prepared(program, identity, proof, bound, units, tuple(notes)), failed
+    columns = fed_columns((contract.binding for contract in bound.values()), feed.decoders)
+    return Prepared(program, identity, proof, bound, units, columns, tuple(notes)), failed
 
 
-def begin(survey: Survey, identity: JobIdentity, note: str) -> tuple[RunRecord, str]:
+def begin(
+    survey: Survey, identity: JobIdentity, note: str, columns: tuple[FedColumn, ...]
+) -> tuple[RunRecord, str]:
     """Claims the output: creates run.json, or proves that the one there is this job's.
 
     Args:
         survey: The job, its input and its output.
         identity: The job's identity.
         note: What the probe found.
+        columns: How columns feed the model.
 
     Returns:
         What run.json holds, and the id of the frozen plan.
@@ -157,6 +164,7 @@ def begin(survey: Survey, identity: JobIdentity, note: str) -> tuple[RunRecord, 
             asked_inputs=survey.job.input_columns,
             probe=note,
             created_with=versions(),
+            columns=columns,
         ),
     )
     ours, theirs = identity.model_dump(), record.identity.model_dump()

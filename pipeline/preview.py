@@ -6,6 +6,7 @@ model is loaded only if asked for.
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ModelError
@@ -16,10 +17,8 @@ from pipeline.staffing import Staff
 from pipeline.survey import Survey, survey
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
-    from pipeline.binding import Binding
-    from pipeline.images import Decoder
     from pipeline.job import Job
     from pipeline.records import FailedShard, Shard
 
@@ -137,6 +136,7 @@ def _sizes(
 def _with_model(surveyed: Survey, document: dict[str, Any]) -> list[FailedShard]:
     """Loads the model and adds the binding; returns the shards that break the contract."""
     from pipeline.contract import contracts, order_notes, rounding_notes
+    from pipeline.fed_columns import fed_columns
     from pipeline.feed import options_of
     from pipeline.job import small_method
     from pipeline.model import load
@@ -167,32 +167,12 @@ def _with_model(surveyed: Survey, document: dict[str, Any]) -> list[FailedShard]
         "predict_on_batch(), if the probe proves it" if job.method == "auto" else job.method,
     )
     if good:
-        document["binding"] = list(_binding_rows([c.binding for c in good.values()], feed.decoders))
+        fed = fed_columns((c.binding for c in good.values()), feed.decoders)
+        document["binding"] = [asdict(one) for one in fed]
         document["notes"] += rounding_notes(good.values()) + order_notes(job, chosen)
     if schema is not None:
         document["predictions"] = schema.described()
     return failed
-
-
-def _binding_rows(
-    bindings: Iterable[Binding], decoders: Mapping[str, Decoder]
-) -> Iterable[dict[str, str]]:
-    """A row for each use of a column, over all schemas: shards may differ in their types."""
-    distinct = list({id(binding): binding for binding in bindings}.values())
-    for i, bound in enumerate(distinct[0].inputs):
-        shape = ", ".join(["n", *("?" if d is None else str(d) for d in bound.spec.shape)])
-        decoder = decoders.get(bound.spec.name)
-        for j, use in enumerate(bound.uses):
-            same = [binding.inputs[i].uses[j] for binding in distinct]
-            yield {
-                "input": bound.spec.name,
-                "input_type": decoder.output if decoder else f"{bound.spec.dtype} ({shape})",
-                "column": use.column,
-                "column_type": " or ".join(dict.fromkeys(str(use.type) for use in same)),
-                "conversion": decoder.described
-                if decoder
-                else " or ".join(dict.fromkeys(use.described for use in same)),
-            }
 
 
 def _rows(shards: Iterable[Shard]) -> int:

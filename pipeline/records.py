@@ -229,6 +229,25 @@ RunState = Literal["running", "finished", "incomplete", "stopped", "broken"]
 
 
 @dataclass(frozen=True, slots=True)
+class FedColumn:
+    """A column, and what becomes of it on its way into the model; in words.
+
+    Attributes:
+        input: The input that it feeds.
+        input_type: What that takes: element type and shape, or an encoded image's size.
+        column: Its name, or the dotted path of a struct's field.
+        column_type: Its Arrow type; several, where shards differ.
+        conversion: How it is read.
+    """
+
+    input: str
+    input_type: str
+    column: str
+    column_type: str
+    conversion: str
+
+
+@dataclass(frozen=True, slots=True)
 class Invocation:
     """How a run was called for: what it takes to do so again.
 

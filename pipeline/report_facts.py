@@ -7,6 +7,7 @@ bound by itself (shards, reasons, values) is bounded here, and what is left out 
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from pipeline.distributions import Distribution
     from pipeline.footer import Provenance
-    from pipeline.job import JobIdentity
+    from pipeline.job import JobIdentity, RunRecord
     from pipeline.published import FileFacts
     from pipeline.reason_counts import Reasons
     from pipeline.run_history import History, Run
@@ -135,7 +136,7 @@ def facts(
         "runs": [run_history.summary(run) for run in history.runs[:MOST_LISTED_RUNS]],
         "earlier_runs": len(history.runs[MOST_LISTED_RUNS:]) + history.earlier,
         "job": _job(record.model_dump(mode="json") if record else {}, identity),
-        "binding": _binding(identity, reasons.types),
+        "binding": _binding(record, reasons.types),
         "shard_table": _table(shards),
         "unlisted_shards": max(0, len(shards) - MOST_SHARDS),
     }
@@ -224,18 +225,25 @@ def _job(record: Mapping[str, Any], identity: JobIdentity | None) -> dict[str, A
     }
 
 
-def _binding(identity: JobIdentity | None, types: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Which column feeds which input, as far as storage tells: types by a dead-letter file."""
-    if identity is None:
+def _binding(record: RunRecord | None, types: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Which column feeds which input, in the order of the model's inputs.
+
+    An output that an earlier version began says of columns no more than their names; a dead-letter
+    file may still tell their types.
+    """
+    if record is None:
         return []
+    if record.columns:
+        return [asdict(one) for one in record.columns]
+    identity = record.identity
     fed = {one.name: f"{one.dtype} (n, {', '.join(map(str, one.shape))})" for one in identity.fed}
     return [
         {
             "input": name,
-            "takes": fed.get(name, ""),
+            "input_type": fed.get(name, ""),
             "column": used,
-            "type": types.get(used, ""),
-            "read": identity.inputs.get(name, {}),
+            "column_type": types.get(used, ""),
+            "conversion": "",
         }
         for name, columns in identity.binding.items()
         for used in columns

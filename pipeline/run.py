@@ -252,7 +252,7 @@ def _claimed(surveyed: Survey, run: Run, ready: Ready, identity: JobIdentity) ->
     from pipeline.prepare import begin
 
     _sweep(surveyed)
-    record, plan = begin(surveyed, identity, ready.probe)
+    record, plan = begin(surveyed, identity, ready.probe, ready.columns)
     run.claimed(identity, ready.probe, plan)
     manifest.withdraw(surveyed.output)
     run.observer.event("probe", ready.probe)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pipeline.job import JobIdentity, RunRecord
     from pipeline.listener import Listener
     from pipeline.prepare import Prepared
-    from pipeline.records import FailedShard
+    from pipeline.records import FailedShard, FedColumn
     from pipeline.stop import Stop
     from pipeline.survey import Survey
 
@@ -54,13 +54,15 @@ class Ready:
         probe: What the probe found.
         failed: The shards that cannot be scored.
         units: The work, in order.
-        notes: What the user should know of how columns feed the model, a line each.
+        columns: How columns feed the model.
+        notes: What the user should know of that, a line each.
     """
 
     identity: JobIdentity | None
     probe: str
     failed: tuple[FailedShard, ...]
     units: tuple[Order, ...]
+    columns: tuple[FedColumn, ...]
     notes: tuple[str, ...]
 
 
@@ -93,7 +95,7 @@ class Worker:
         self._prepared, failed = prepare(self._surveyed)
         self._runner = None
         if self._prepared is None:
-            return Ready(None, "", tuple(failed), (), ())
+            return Ready(None, "", tuple(failed), (), (), ())
         return Ready(
             identity=self._prepared.identity,
             probe=self._prepared.proof.note,
@@ -102,6 +104,7 @@ class Worker:
                 Order(tuple(shard.name for shard in unit.shards), unit.small, unit.rows)
                 for unit in self._prepared.units
             ),
+            columns=self._prepared.columns,
             notes=self._prepared.notes,
         )
 

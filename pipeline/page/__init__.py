@@ -12,7 +12,6 @@ import base64
 import hashlib
 import json
 import shlex
-from functools import partial
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +53,6 @@ def page(facts: Mapping[str, Any]) -> str:
         moment=wording.moment,
         size=size,
         command=_command,
-        said=partial(json.dumps, ensure_ascii=False),
     )
     environment.globals.update(share=wording.share)
     return environment.from_string(_part("page.html")).render(

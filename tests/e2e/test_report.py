@@ -6,6 +6,7 @@ import json
 import shlex
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pytest
 
 from tests.conftest import SAMPLE, FlightsRun, run_command
@@ -63,6 +64,21 @@ def test_the_report_says_how_the_run_went_and_how_to_repeat_it(
     assert (rows[0], rows[-1]) == (0, 336_776)
     # What is told of memory is less than its peak, and more than an interpreter takes.
     assert 100e6 < max(resident) <= run["peak_bytes"]
+
+
+def test_columns_feed_the_model_as_the_plan_said(
+    cli: Callable[..., Finished], model: Path, lake: Path, tmp_path: Path
+) -> None:
+    doubles = pa.array([1.0] * 10, pa.float64())
+    shard(lake / "4.parquet", b=doubles)  # in one shard of four
+    job = ("--model", model, "--input", lake, "--output", tmp_path / "out", "--allow-lossy", "b")
+    planned = cli("plan", *job, "--json").document["binding"]
+    assert [(row["column_type"], row["conversion"]) for row in planned] == [
+        ("float", "exact"),
+        ("float or double", "exact or rounded"),
+    ]
+    assert cli("score", *job, "--workers", 2).code == 0
+    assert report(cli, tmp_path / "out")["binding"] == planned
 
 
 def test_the_command_is_no_part_of_what_an_output_is(flights_run: FlightsRun) -> None:

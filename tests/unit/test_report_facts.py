@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ from typing import Any
 import pytest
 
 from jobs.exit_codes import of_told
-from pipeline import report_facts
+from pipeline import layout, report_facts
 from pipeline.errors import UsageError
+from pipeline.records import FedColumn
 from pipeline.storage import LocalStorage
 from tests.unit.outputs import Made, begin, finished, rows
 
@@ -263,7 +265,23 @@ def test_an_earlier_run_can_be_told_of(tmp_path: Path) -> None:
 
 def test_columns_are_bound_with_the_types_that_a_dead_letter_file_shows(tmp_path: Path) -> None:
     (used,) = facts(finished(tmp_path))["binding"]
-    assert used == {"input": "x", "takes": "", "column": "x", "type": "float", "read": {}}
+    assert used == {
+        "input": "x",
+        "input_type": "",
+        "column": "x",
+        "column_type": "float",
+        "conversion": "",
+    }
+
+
+def test_columns_are_bound_as_the_first_run_found_them(tmp_path: Path) -> None:
+    made = finished(tmp_path)
+    read = FedColumn("x", "float32 (n, 1)", "x", "int64 or int32", "checked")
+    record = layout.read_record(made.storage)
+    assert record is not None
+    told = record.model_copy(update={"columns": (read,)}).model_dump_json()
+    made.storage.replace(layout.RUN, told.encode())
+    assert facts(made)["binding"] == [asdict(read)]
 
 
 def test_of_very_many_shards_those_that_need_a_look_are_listed_first(
