@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+SCORES := $(VENV)/.scores
 READY  := $(VENV)/.ready
 OUT    ?= out
 BENCH  ?=
@@ -21,24 +22,34 @@ help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "; print "make TARGET, where TARGET is one of\n"} \
 	      /^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(READY) ## Make .venv/ from the lock (the other targets do this when it is needed)
+setup: $(SCORES) ## Make .venv/ with what scores (the other targets do this when it is needed)
 
-# Stale as soon as the lock or the packaging changes.
-$(READY): requirements.lock pyproject.toml
+# The environment comes about in two steps: what scores, and what only tests and checks need. Stale as
+# soon as a lock or the packaging changes; then it begins anew, so that nothing of an old lock is left.
+# One that was interrupted goes on, with what is installed.
+$(SCORES): requirements.runtime.lock requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "shardscore needs Python 3.11 or newer; name one: make PYTHON=python3.12" >&2; exit 1; }
-	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes \
-	  --requirement requirements.lock
+	@if [ -e $@ ]; then rm -rf $(VENV); fi
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	@echo "installing TensorFlow and what else shardscore needs into $(VENV): some minutes, 2 GB" >&2
+	$(BIN)/python -m pip install --disable-pip-version-check --require-hashes \
+	  --requirement requirements.runtime.lock
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps \
 	  --no-build-isolation --editable .
 	@touch $@
 
-score: $(READY) ## Score the sample flights into out/flights, and make the page that says how it went
+$(READY): $(SCORES)
+	@echo "installing what the tests and checks need: some minutes, 1.4 GB" >&2
+	$(BIN)/python -m pip install --disable-pip-version-check --require-hashes \
+	  --requirement requirements.lock
+	@touch $@
+
+score: $(SCORES) ## Score the sample flights into out/flights, and make the page that says how it went
 	$(BIN)/shardscore score --config sample_data/flights.toml --output $(OUT)/flights
 	$(BIN)/shardscore report $(OUT)/flights
 
-score-digits: $(READY) ## Score PNG images of digits into out/digit_images, and tell the accuracy
+score-digits: $(SCORES) ## Score PNG images of digits into out/digit_images, and tell the accuracy
 	$(BIN)/shardscore score --config sample_data/digit_images.toml --output $(OUT)/digit_images
 	$(BIN)/python sample_data/accuracy.py $(OUT)/digit_images
 
