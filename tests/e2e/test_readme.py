@@ -1,4 +1,4 @@
-"""The README's commands are run, in its order, on a model and a table that it does not know."""
+"""What the READMEs show is run: on a model and a table that they do not know, in their order."""
 
 from __future__ import annotations
 
@@ -19,17 +19,21 @@ if TYPE_CHECKING:
 
     from tests.services import SeaweedServer
 
-README = (ROOT / "README.md").read_text()
+README = ROOT / "README.md"
+REFERENCE = ROOT / "pipeline" / "README.md"
+OPERATORS = ROOT / "jobs" / "README.md"
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+def blocks(document: Path, language: str) -> list[str]:
+    text = document.read_text()
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
-def commands() -> list[list[str]]:
-    lines = [line[2:] for block in blocks("console") for line in block.splitlines()]
-    words = [shlex.split(line, comments=True) for line in lines]
-    return [parts[1:] for parts in words if parts[0] == "shardscore"]
+def commands(document: Path) -> list[list[str]]:
+    """Those for users' own files: what names a place of a machine's is a service's."""
+    lines = [line[2:] for block in blocks(document, "console") for line in block.splitlines()]
+    words = [shlex.split(line, comments=True) for line in lines if " /" not in line]
+    return [parts[1:] for parts in words if parts[:1] == ["shardscore"]]
 
 
 @pytest.fixture
@@ -64,8 +68,8 @@ def buckets(folder: Path, s3_server: SeaweedServer) -> dict[str, str]:
 
 @pytest.mark.long
 def test_each_command_of_the_readme_runs(folder: Path, buckets: dict[str, str]) -> None:
-    assert len(commands()) == 11
-    for arguments in commands():
+    assert [len(commands(document)) for document in (README, OPERATORS)] == [8, 2]
+    for arguments in (*commands(README), *commands(OPERATORS)):
         done = run_command(*arguments, cwd=folder, **buckets)
         assert done.code == 0, (arguments, done.err)
     assert len(list((folder / "shares").glob("*.parquet"))) == 1
@@ -74,13 +78,12 @@ def test_each_command_of_the_readme_runs(folder: Path, buckets: dict[str, str]) 
     assert len(scored) == 200
 
 
-def test_the_job_file_of_the_readme_is_one_and_takes_the_lines_that_are_shown_later(
-    folder: Path,
-) -> None:
+def test_the_job_files_that_are_shown_are_some(folder: Path) -> None:
     from jobs.settings import job_from
 
-    whole, *lines = blocks("toml")
-    for text in (whole, *(f"{more}\n{whole}" for more in lines)):
+    (first,), (reference,) = blocks(README, "toml"), blocks(REFERENCE, "toml")
+    lines = blocks(OPERATORS, "toml")
+    for text in (first, reference, *(f"{more}\n{first}" for more in lines)):
         (folder / "job.toml").write_text(text)
         job = job_from({}, folder / "job.toml")
         assert job.model == str(folder / "model.keras")
@@ -88,8 +91,31 @@ def test_the_job_file_of_the_readme_is_one_and_takes_the_lines_that_are_shown_la
     assert job.max_drift == 0.25
 
 
+@pytest.mark.parametrize("case", re.findall(r"`([a-z_]+) = ", README.read_text()))
+def test_each_recipe_says_a_line_that_a_job_file_knows(case: str) -> None:
+    from pipeline.input_options import InputOptions
+    from pipeline.job import Job
+
+    names = {field.alias or name for name, field in Job.model_fields.items()}
+    assert case in names | set(Job.model_fields) | set(InputOptions.model_fields)
+
+
+def test_what_the_documents_point_to_is_there() -> None:
+    for document in (README, REFERENCE, OPERATORS):
+        for path, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", document.read_text()):
+            target = document if not path else document.parent / path
+            assert target.exists(), (document, path)
+            if anchor:
+                heads = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE)
+                assert anchor in {anchor_of(head) for head in heads}, (document, path, anchor)
+
+
+def anchor_of(head: str) -> str:
+    return re.sub(r"[^a-z0-9 _-]", "", head.lower()).replace(" ", "-")
+
+
 def test_the_make_targets_of_the_readme_exist() -> None:
-    targets = re.findall(r"\$ make ([a-z-]+)", README)
-    assert targets == ["score", "test"]
+    targets = re.findall(r"\$ make ([a-z-]+)", README.read_text())
+    assert targets == ["score", "test", "setup"]
     for target in targets:
         assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
