@@ -2,54 +2,22 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import pytest
 
-from tests.conftest import run_command
+from tests.conftest import SAMPLE
+from tests.e2e.drifting import report_of, sampled, scored
 from tests.e2e.lake import shard
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from tests.conftest import Finished
 
     Score = Callable[..., Finished]
-
-SAMPLE = Path(__file__).resolve().parents[2] / "sample_data"
-HALF = [f"2013-{month:02}" for month in range(1, 7)]
-
-
-def sampled(folder: Path, which: int, delay: int = 0) -> Path:
-    """Every other flight of January to June, perhaps with some minutes more of delay."""
-    folder.mkdir()
-    for month in HALF:
-        table = pq.read_table(SAMPLE / "flights" / f"{month}.parquet")
-        table = table.filter(pa.array([row % 2 == which for row in range(table.num_rows)]))
-        late = pc.add(table["dep_delay"], pa.scalar(delay, table["dep_delay"].type))
-        place = table.column_names.index("dep_delay")
-        pq.write_table(
-            table.set_column(place, "dep_delay", late.cast(table["dep_delay"].type)),
-            folder / f"{month}.parquet",
-        )
-    return folder
-
-
-def scored(source: Path, output: Path, *more: object) -> Finished:
-    return run_command(
-        "score", "--config", SAMPLE / "flights.toml", "--input", source, "--output", output, *more
-    )
-
-
-def report_of(output: Path) -> dict[str, Any]:
-    (*_, latest) = sorted((output / "_shardscore" / "reports").glob("*.json"))
-    found: dict[str, Any] = json.loads(latest.read_text())
-    return found
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ import pytest
 
 from pipeline.storage import LocalStorage
 from tests.conftest import ROOT, Finished, run_command
+from tests.e2e import drifting
 from tests.e2e.lake import shard
 from tests.faults.lake import GROUP_ROWS, Lake, assert_proven, begin, contents, ended, left_over
 from tests.faults.test_workers import report_of
@@ -172,3 +173,26 @@ def test_a_model_of_tensorflows_predicts_the_same_bits_on_each_engine(
         assert done.code == 0, done.err
         digests.add(digest(output))
     assert len(digests) == 1
+
+
+def test_what_has_drifted_is_refused_on_each_engine_with_the_same_verdict(
+    cluster: RayCluster, tmp_path: Path
+) -> None:
+    before = drifting.scored(drifting.sampled(tmp_path / "first", 0), tmp_path / "before")
+    assert before.code == 0, before.err
+    guarded = ("--baseline", tmp_path / "before", "--max-drift", 0.25)
+    alike = drifting.sampled(tmp_path / "alike", 1)
+    later = drifting.sampled(tmp_path / "later", 1, delay=20)
+    engines = {
+        "one": OF_ONE_PROCESS,
+        "ray": (*OF_TWO, "--engine", "ray", "--ray-address", cluster.address),
+    }
+    verdicts = []
+    for name, engine in engines.items():
+        accepted, refused = tmp_path / f"{name}-alike", tmp_path / f"{name}-later"
+        done = drifting.scored(alike, accepted, *guarded, *engine)
+        assert (done.code, (accepted / "_SUCCESS").exists()) == (0, True), done.err
+        done = drifting.scored(later, refused, *guarded, *engine)
+        assert (done.code, (refused / "_SUCCESS").exists()) == (65, False), done.err
+        verdicts.append([drifting.report_of(output)["drift"] for output in (accepted, refused)])
+    assert verdicts[0] == verdicts[1]
