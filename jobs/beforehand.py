@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,7 @@ import typer
 from jobs import options as opt  # noqa: TC001 - Typer reads the annotations at run time
 from jobs.given import given, heed_signals
 from pipeline.errors import ConfigError
+from pipeline.screen import width_of
 
 if TYPE_CHECKING:
     from pipeline.job import Job
@@ -92,7 +94,9 @@ def compare(
         rows=rows,
         seconds=seconds,
     )
-    print(json.dumps(document, indent=1) if as_json else compare_text(document))
+    print(
+        json.dumps(document, indent=1) if as_json else compare_text(document, width_of(sys.stdout))
+    )
     if write is not None:
         _write_choice(write, document["recommendation"], job)
 

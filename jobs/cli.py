@@ -18,10 +18,11 @@ from jobs import afterwards, beforehand
 from jobs import options as opt
 from jobs import output_options as out
 from jobs.afterwards import no_output
-from jobs.complaints import show, show_bug, show_usage, wanted_format
+from jobs.complaints import show, show_bug, show_failed, show_usage, wanted_format
 from jobs.exit_codes import ExitCode, of_ending, of_report
 from jobs.given import given, heed_signals
 from pipeline.errors import ModelError, ShardscoreError, UsageError
+from pipeline.screen import width_of
 
 _EPILOG = (
     "Options are variables too: SHARDSCORE_BATCH_SIZE for --batch-size. Those that describe the "
@@ -126,7 +127,7 @@ def score(
                 report=reports.as_json(report, shards=False),
             )
         elif not quiet:
-            print(tables.summary_text(report))
+            print(tables.summary_text(report, width_of(sys.stdout)))
         if report.error is not None:
             show(report.error, log_format)
         raise typer.Exit(of_report(report))
@@ -185,9 +186,9 @@ def plan(
 
     job, shares = planned_from(given(locals()), config)
     document, failed = preview.plan(job, with_model=with_model, shares=shares)
-    print(json.dumps(document, indent=1) if as_json else tables.plan_text(document))
-    for broken in failed:
-        show(broken.error.with_path(broken.path), log_format)
+    width = width_of(sys.stdout)
+    print(json.dumps(document, indent=1) if as_json else tables.plan_text(document, width))
+    show_failed(failed, log_format)
     raise typer.Exit(ExitCode.DATA if failed else ExitCode.OK)
 
 
@@ -215,7 +216,8 @@ def status(
     document = status_of(output)
     if not document["begun"]:
         raise no_output(document["output"])
-    print(json.dumps(document, indent=1) if as_json else tables.status_text(document))
+    width = width_of(sys.stdout)
+    print(json.dumps(document, indent=1) if as_json else tables.status_text(document, width))
 
 
 @app.command(epilog="Example: shardscore verify out/ --json")
@@ -246,7 +248,8 @@ def verify(
     if repair:
         run_repair(proof)
     told = document(proof)
-    print(json.dumps(told, indent=1) if as_json else tables.verify_text(told))
+    width = width_of(sys.stdout)
+    print(json.dumps(told, indent=1) if as_json else tables.verify_text(told, width))
     raise typer.Exit(ExitCode.OK if told["ok"] else ExitCode.DATA)
 
 
