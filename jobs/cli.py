@@ -21,6 +21,7 @@ from jobs.afterwards import no_output
 from jobs.complaints import show, show_bug, show_failed, show_usage, wanted_format
 from jobs.exit_codes import ExitCode, of_ending, of_report
 from jobs.given import given, heed_signals
+from jobs.help_text import Command, context_settings
 from pipeline.errors import ModelError, ShardscoreError, UsageError
 from pipeline.screen import width_of
 
@@ -38,11 +39,11 @@ app = typer.Typer(
     rich_markup_mode=None,
     add_completion=False,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=context_settings(),
 )
 
 
-@app.command(epilog="Example: shardscore score --model m.keras -i data/ -o out/")
+@app.command(cls=Command, epilog="Example: shardscore score --model m.keras -i data/ -o out/")
 def score(
     context: typer.Context,
     model: opt.Model = None,
@@ -133,7 +134,7 @@ def score(
         raise typer.Exit(of_report(report))
 
 
-@app.command(epilog="Example: shardscore plan --config job.toml --json")
+@app.command(cls=Command, epilog="Example: shardscore plan --config job.toml --json")
 def plan(
     model: opt.Model = None,
     input_: opt.Input = None,
@@ -192,7 +193,7 @@ def plan(
     raise typer.Exit(ExitCode.DATA if failed else ExitCode.OK)
 
 
-@app.command(epilog="Example: shardscore status out/ --watch")
+@app.command(cls=Command, epilog="Example: shardscore status out/ --watch")
 def status(
     output: out.OutputArgument,
     watch: out.Watch = False,
@@ -220,7 +221,7 @@ def status(
     print(json.dumps(document, indent=1) if as_json else tables.status_text(document, width))
 
 
-@app.command(epilog="Example: shardscore verify out/ --json")
+@app.command(cls=Command, epilog="Example: shardscore verify out/ --json")
 def verify(
     output: out.OutputArgument,
     input_: out.VerifiedInput = None,
@@ -253,13 +254,12 @@ def verify(
     raise typer.Exit(ExitCode.OK if told["ok"] else ExitCode.DATA)
 
 
-app.command(epilog="Example: shardscore report out/ --html night.html")(afterwards.report)
-app.command(epilog="Example: shardscore compare --config job.toml --write job.toml")(
-    beforehand.compare
-)
-app.command(epilog="Example: shardscore init --model m.keras -i data/ --output job.toml")(
-    beforehand.init
-)
+for command, example in (
+    (afterwards.report, "report out/ --html night.html"),
+    (beforehand.compare, "compare --config job.toml --write job.toml"),
+    (beforehand.init, "init --model m.keras -i data/ --output job.toml"),
+):
+    app.command(cls=Command, epilog=f"Example: shardscore {example}")(command)
 
 
 def _version(wanted: bool) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import printable, shortened
 from pipeline.recommend import rate_text
-from pipeline.screen import WIDTH, aligned, on_screen, short_path, size, table
+from pipeline.screen import WIDTH, aligned, item, on_screen, short_path, size, table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,8 +34,8 @@ def compare_text(document: Mapping[str, Any], width: int = WIDTH) -> str:
             if text and len(text) > _CELL
         )
     )
-    parts += ["\n".join(on_screen(printable(p), width) for p in problems)] if problems else []
-    return "\n\n".join([*parts, on_screen(_verdict(document), width)])
+    parts += ["\n".join(item(printable(p), width) for p in problems)] if problems else []
+    return "\n\n".join([*parts, _verdict(document, width)])
 
 
 def _facts(document: Mapping[str, Any]) -> dict[str, str]:
@@ -105,7 +105,7 @@ def _legend(document: Mapping[str, Any]) -> str:
     )
 
 
-def _verdict(document: Mapping[str, Any]) -> str:
+def _verdict(document: Mapping[str, Any], width: int) -> str:
     lines = [f"note: {note}" for note in document["notes"]]
     found = document["recommendation"]
     if found is not None:
@@ -120,4 +120,4 @@ def _verdict(document: Mapping[str, Any]) -> str:
             "recommendation: none",
             "why: no method that a job can name was measured and gives what predict() gives",
         ]
-    return "\n".join(map(printable, lines))
+    return "\n".join(item(printable(line), width) for line in lines)

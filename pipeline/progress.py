@@ -222,7 +222,10 @@ class Lines:
             self._out.write(json.dumps(record, default=str) + "\n")
         else:
             word = "warning: " if facts.get("level") == "warning" else ""
-            self._out.write(f"{moment} {word}{on_lines(text)}\n")
+            told = f"{moment} {word}{on_lines(text)}"
+            if self._out.isatty():
+                told = error_text(told, width_of(self._out))
+            self._out.write(told + "\n")
         self._out.flush()
 
 

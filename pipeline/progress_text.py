@@ -126,10 +126,13 @@ def _shards_line(at: Standing, width: int) -> str:
         return cut(told, width)
     told += "; at work: "
     room = width - cells(told)
+    whole = ", ".join(printable(shards[0]) + _others(shards) for shards in names)
+    if cells(whole) <= room:
+        return told + whole
     shown: list[str] = []
     for i, shards in enumerate(names):
         more = sum(map(len, names[i + 1 :]))
-        others = f" and {len(shards) - 1:,} more" if len(shards) > 1 else ""
+        others = _others(shards)
         tail = f", {more:,} more" if more else ""
         # Each gets its part of what is left; one that takes less leaves it to the others.
         part = (room - len(tail)) // (len(names) - i) - len(others) - 2
@@ -141,3 +144,7 @@ def _shards_line(at: Standing, width: int) -> str:
         shown.append(text)
         room -= cells(text) + 2
     return cut(told + ", ".join(shown), width)
+
+
+def _others(shards: Sequence[str]) -> str:
+    return f" and {len(shards) - 1:,} more" if len(shards) > 1 else ""

@@ -176,13 +176,18 @@ def error_text(error: ShardscoreError | str, width: int = WIDTH, start: str = ""
         start: What stands before its message.
     """
     first, *facts = str(error).split("\n")
-    message = wrapped(start + first, width - 2)
-    lines = [message[0], *(f"  {line}" for line in message[1:])]
+    lines = [item(start + first, width)]
     for fact in facts:
         label, text = fact[:_INDENT], fact[_INDENT:]
         # A file's name is never broken: it may hold blanks.
         lines.append(fact if label.strip() == "file:" else hanging(label, text, width))
     return "\n".join(lines)
+
+
+def item(text: str, width: int) -> str:
+    """A line that may become several; those below the first are indented."""
+    first, *others = wrapped(text, width - 2)
+    return "\n".join([first, *(f"  {line}" for line in others)])
 
 
 def on_screen(text: str, width: int) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import printable, shortened
 from pipeline.report import methods, rate
-from pipeline.screen import WIDTH, aligned, clipped, cut, on_screen, short_path, size, table
+from pipeline.screen import WIDTH, aligned, clipped, cut, item, on_screen, short_path, size, table
 from pipeline.wording import counted, duration, moment
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def plan_text(document: dict[str, Any], width: int = WIDTH) -> str:
         head = ("input", "takes", "column", "type", "conversion")
         parts.append(_cut_table(head, _runs(document["binding"]), SHOWN_BINDING, width))
     text = "\n\n".join(parts)
-    notes = (on_screen(f"note: {printable(note)}", width) for note in document.get("notes", ()))
+    notes = (item(f"note: {printable(note)}", width) for note in document.get("notes", ()))
     return "\n".join([text, *notes])
 
 
@@ -214,7 +214,7 @@ def verify_text(document: dict[str, Any], width: int = WIDTH) -> str:
         parts.append("not finished:\n" + _findings(unfinished, width))
     notes = [f"repaired: {line}" for line in document["repaired"]]
     notes += [f"note: {line}" for line in document["notes"]]
-    parts += ["\n".join(on_screen(printable(note), width) for note in notes)] if notes else []
+    parts += ["\n".join(item(printable(note), width) for note in notes)] if notes else []
     return "\n\n".join(parts)
 
 
@@ -239,8 +239,8 @@ def _findings(found: Sequence[Mapping[str, str]], width: int) -> str:
     for text in dict.fromkeys(finding["to_do"] for finding in found):
         kinds = dict.fromkeys(finding["what"] for finding in found if finding["to_do"] == text)
         several = any(finding["to_do"] != text for finding in found)
-        start = f"to do where {shortened(list(kinds))}: " if several else "to do: "
-        lines.append(on_screen(printable(start + text), width))
+        start = f"to do ({shortened(list(kinds))}): " if several else "to do: "
+        lines.append(item(printable(start + text), width))
     return "\n".join(lines)
 
 

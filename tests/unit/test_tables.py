@@ -67,8 +67,8 @@ file       what             expected  found
 ---------  ---------------  --------  ------
 a.parquet  data is damaged  xxh3 1    xxh3 2
 b\\n.pq     stray file       xxh3 1    none
-to do where data is damaged: score it again
-to do where stray file: move it away
+to do (data is damaged): score it again
+to do (stray file): move it away
 
 not finished:
 file       what           expected  found
@@ -113,7 +113,7 @@ def test_twenty_findings_are_shown_and_the_others_counted(count: int, more: str 
 def test_a_long_name_does_not_burst_the_table() -> None:
     text = verify_text({**RIGHT, "wrong": [finding("x" * 300 + ".parquet")]})
     assert max(map(len, text.splitlines())) <= 80
-    assert text.count("x") >= 300 > max(line.count("x") for line in text.splitlines())
+    assert text.count("x") > 200 > max(line.count("x") for line in text.splitlines())
 
 
 STATUS: dict[str, Any] = {
