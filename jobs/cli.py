@@ -18,10 +18,16 @@ from jobs import afterwards, beforehand
 from jobs import options as opt
 from jobs import output_options as out
 from jobs.afterwards import no_output
-from jobs.complaints import show, show_bug, show_failed, show_usage, wanted_format
+from jobs.complaints import show, show_bug, show_failed, wanted_format, warn
 from jobs.exit_codes import ExitCode, of_ending, of_report
 from jobs.given import given, heed_signals
 from jobs.help_text import Command, context_settings
+from jobs.wrong_usage import (
+    in_our_words,
+    misspelt_variables,
+    named_by_variable,
+    refuse_repeated,
+)
 from pipeline.errors import ModelError, ShardscoreError, UsageError
 from pipeline.screen import width_of
 
@@ -290,16 +296,23 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     argv = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     log_format = wanted_format(argv)
     try:
-        code = app(argv, prog_name="shardscore", standalone_mode=False, obj=argv)
+        command = typer.main.get_command(app)
+        for note in misspelt_variables(os.environ, command):
+            warn(note, log_format)
+        refuse_repeated(argv)
+        code = command(argv, prog_name="shardscore", standalone_mode=False, obj=argv)
     except typer.TyperException as error:  # a flag or a value that Typer refuses
         code = of_ending(error)
-        show_usage(error, log_format)
+        show(named_by_variable(in_our_words(error), argv), log_format)
     except typer.Abort as error:
         code = of_ending(error)
     except BrokenPipeError as error:
         # Whoever read our results has gone; say no more, also not when Python closes the stream.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = of_ending(error)
+    except UsageError as error:
+        code = of_ending(error)
+        show(named_by_variable(error, argv), log_format)
     except ShardscoreError as error:
         code = of_ending(error)
         show(error, log_format)

@@ -21,8 +21,6 @@ from pipeline.wording import counted
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import typer
-
     from pipeline.records import FailedShard
 
 SHOWN_FAILURES = 10
@@ -36,6 +34,16 @@ def wanted_format(argv: list[str]) -> str:
         if flag == "--log-format":
             return value
     return os.environ.get("SHARDSCORE_LOG_FORMAT", "auto")
+
+
+def warn(text: str, log_format: str) -> None:
+    """Tells of what is odd about the command line, and no error."""
+    if log_format == "json":
+        moment = datetime.now(UTC).isoformat(timespec="seconds")
+        record = {"time": moment, "level": "warning", "event": "warning", "message": text}
+        print(json.dumps(record), file=sys.stderr)
+    else:
+        _print(f"warning: {text}")
 
 
 def show(error: ShardscoreError, log_format: str) -> None:
@@ -55,17 +63,6 @@ def show_failed(failed: Sequence[FailedShard], log_format: str) -> None:
     left = len(failed) - len(shown)
     if left:
         _print(f"and {counted(left, 'more shard')} that cannot be scored; --json shows all")
-
-
-def show_usage(error: typer.TyperException, log_format: str) -> None:
-    """Tells of a flag or a value that Typer refuses."""
-    if log_format == "json":
-        _json_line(ExitCode.USAGE, error.format_message(), "UsageError", {})
-    else:
-        context = getattr(error, "ctx", None)
-        told = context.command_path if context else "shardscore"
-        message = on_lines(error.format_message().replace("Value error, ", ""))
-        _print(f"error: {message}\n  to do:    see {told} --help")
 
 
 def show_bug(error: Exception, log_format: str) -> None:
