@@ -48,11 +48,20 @@ def in_our_words(error: typer.TyperException) -> UsageError:
         return UsageError(f"there is no option {name}", hint=did_you_mean(name, known, see))
     if name.startswith("-"):
         return UsageError(f"{name} needs a value", hint=see)
+    if unknown or message.startswith("No such command"):
+        word = (re.findall("'([^']*)'", message) or [""])[0]
+        commands = getattr(getattr(context, "command", None), "commands", {})
+        return UsageError(
+            f"there is no command {word!r}",
+            expected="one of " + ", ".join(commands),
+            hint=did_you_mean(word, commands, see),
+        )
     if extra:
         return UsageError(
-            f"what is this for? {extra[1]}",
-            received="a word that stands behind no option",
-            hint=f"put the option before it, as in --model m.keras --input data/; {see}",
+            "there are words that stand behind no option",
+            received=extra[1],
+            hint="put the option before each, as in --model m.keras --input data/\n"
+            f"(a glob stands in quotes: --input 'data/*.parquet'); {see}",
         )
     if message.startswith("Missing argument"):
         return UsageError(
@@ -63,6 +72,13 @@ def in_our_words(error: typer.TyperException) -> UsageError:
         for theirs, ours in _WORDS.items():
             what = what.replace(theirs, ours)
         option = re.search(r"-[\w-]+", invalid["option"] or "")
+        choices = re.fullmatch(r"'(.*)' is not one of ((?:'[^']*'(?:, )?)+)\.?", what)
+        if option and choices:
+            return UsageError(
+                f"{option[0]}: there is no {choices[1]!r}",
+                expected="one of " + choices[2].replace("'", ""),
+                hint=did_you_mean(choices[1], re.findall("'([^']*)'", choices[2]), see),
+            )
         return UsageError(f"{option[0]}: {what}" if option else what, hint=see)
     return UsageError(message, hint=see)
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import difflib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
 CONVERT = "only Parquet is read: convert it, as pandas.read_csv(…).to_parquet(…) does"
 """What to do with a table in a file of text."""
@@ -41,5 +41,7 @@ def near(path: Path, otherwise: str) -> str:
         there = [entry.name for entry in path.parent.iterdir()]
     except OSError:
         return otherwise
-    name = closest(path.name, there)
-    return otherwise if name is None else f"did you mean {str(path.with_name(name))!r}?"
+    # Without their endings: all models are alike by these.
+    stems = {Path(name).stem: name for name in there if Path(name).suffix == path.suffix}
+    stem = closest(path.stem, (stem for stem in stems if stem != path.stem))
+    return otherwise if stem is None else f"did you mean {str(path.with_name(stems[stem]))!r}?"
