@@ -21,6 +21,9 @@ _ONCE = ("--model", "--output", "--config")
 """Options of which the last one would win in silence, and that decide what is scored, and where."""
 
 _INVALID = re.compile(r"Invalid value(?: for (?P<option>[^:]*))?: (?P<what>.*)", re.DOTALL)
+_SERVICE = re.compile(r"SHARDSCORE_(SERVICE_|PORT(_|$))")
+"""What Kubernetes sets where a service is called shardscore."""
+
 _EXTRA = re.compile(r"Got unexpected extra arguments?(?:\(s\))? \((.*)\)", re.DOTALL)
 _WORDS = {
     "Value error, ": "",
@@ -110,11 +113,8 @@ def named_by_variable(error: UsageError, words: Sequence[str]) -> UsageError:
 
 
 def misspelt_variables(variables: Mapping[str, str], command: Any) -> Iterator[str]:
-    """Notes on variables that are nearly one of ours, and so are not heeded.
-
-    Others are passed over: Kubernetes gives each container SHARDSCORE_SERVICE_HOST, if a service is
-    called so.
-    """
+    """Notes on variables that are nearly one of ours, and so are not heeded; others may be of
+    anyone's."""
     known = {"SHARDSCORE_INPUT"}
     for one in command.commands.values():
         for param in one.params:
@@ -122,7 +122,7 @@ def misspelt_variables(variables: Mapping[str, str], command: Any) -> Iterator[s
             known.update((names,) if isinstance(names, str) else names)
     ours = {name for name in known if name.startswith("SHARDSCORE_")}
     for name in sorted(variables):
-        if name.startswith("SHARDSCORE_") and name not in ours:
+        if name.startswith("SHARDSCORE_") and name not in ours and not _SERVICE.match(name):
             meant = closest(name, ours)
             if meant is not None and _alike(name, meant):
                 yield f"the variable {name} is not known, and not heeded; did you mean {meant}?"

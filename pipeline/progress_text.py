@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 SPEED_SECONDS = 60.0
 """Speed is that of so much time."""
 
+_STANDSTILL = 1e-3
+"""Rows a second below which no time left is told."""
+
 _BAR_LEAST, _BAR_MOST = 8, 40
 _NAME_LEAST = 16
 
@@ -78,7 +81,9 @@ class Standing:
         """Until all rows are done, at this speed."""
         if self.rows_done >= self.rows:
             return 0.0
-        return None if not self.speed else (self.rows - self.rows_done) / self.speed
+        if self.speed is None or self.speed < _STANDSTILL:
+            return None
+        return (self.rows - self.rows_done) / self.speed
 
 
 def live_lines(at: Standing, width: int, *, ascii_only: bool = False) -> list[str]:
