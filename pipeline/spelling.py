@@ -18,7 +18,12 @@ _ALIKE = 0.7
 
 
 def closest(word: str, known: Iterable[str]) -> str | None:
-    """The name that is most like a word that is none of them; None if none is much like it."""
+    """The name that is most like a word that is none of them.
+
+    None if none is much like it, or the word is a glob.
+    """
+    if any(sign in word for sign in "*?["):  # a glob stands for many
+        return None
     names = {name.lower(): name for name in known}
     close = difflib.get_close_matches(word.lower(), names, n=1, cutoff=_ALIKE)
     return names[close[0]] if close else None

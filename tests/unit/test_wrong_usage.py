@@ -120,7 +120,14 @@ def test_a_misspelt_variable_is_noted_and_those_of_others_are_not() -> None:
 
 @pytest.mark.parametrize(
     ("word", "meant"),
-    [("incme", "income"), ("INCOME", "income"), ("Age", "age"), ("zip", None), ("", None)],
+    [
+        ("incme", "income"),
+        ("INCOME", "income"),
+        ("Age", "age"),
+        ("incom*", None),
+        ("zip", None),
+        ("", None),
+    ],
 )
 def test_which_name_was_meant(word: str, meant: str | None) -> None:
     assert closest(word, ["age", "income", "city"]) == meant
