@@ -56,6 +56,8 @@ def summary_text(report: RunReport, width: int = WIDTH) -> str:
             "(--nonfinite bad sets them aside)"
         )
     lines["shards"] = _shards(report)
+    if report.failed:
+        lines["failed"] = f"`shardscore status {output}` lists them, and why"
     lines["time"] = _seconds(report.seconds)
     if counts.rows_in:
         lines["time"] += f", scoring at {rate(report):,.0f} rows/s"
