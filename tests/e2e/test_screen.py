@@ -45,7 +45,8 @@ def test_a_terminal_gets_a_live_bar_and_a_summary(tmp_path: Path) -> None:
     terminal.close()
     assert terminal.exitstatus == 0
     shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.before)
-    assert re.search(r"\d+% [\d,]+ rows [\d,]+ rows/s [0-3]/3 shards \d\d:\d\d", shown)
+    assert re.search(r"\d+%  [\d,]+ of 80,789 rows  [\d,]+ rows/s  \d+:\d\d left", shown)
+    assert re.search(r"[0-2] of 3 shards.*; at work: 2013-0[1-3]\.parquet", shown)
     summary = shown[shown.rindex("rows in:") :]
     assert re.search(r"rows in: +80,789", summary)
     assert re.search(r"shards: +3: 3 by predict_on_batch\(\)", summary)
@@ -73,6 +74,24 @@ def test_elsewhere_lines_come_at_a_steady_interval(
         assert (last["rows_done"], last["rows"], last["seconds_left"]) == (400, 1_000, 36.0)
     else:
         assert lines[-1].endswith("400 of 1,000 rows (40%), 17 rows/s, 0 of 2 shards, 36 s left")
+
+
+def test_of_many_shards_that_fail_a_terminal_is_told_of_the_first_ten_and_a_log_of_all() -> None:
+    def told(observer: progress.Observer, out: io.StringIO) -> str:
+        for i in range(3):
+            observer.shard(Outcome(f"{i}", "failed", error=CorruptShardError("damaged")))
+        observer.begin(rows=1, shards=1)
+        for i in range(3, 1_000):
+            observer.shard(Outcome(f"{i}", "failed", error=CorruptShardError("damaged")))
+        observer.end()
+        return out.getvalue()
+
+    out = io.StringIO()
+    assert told(progress.Bar(out), out).count("failed: damaged") == 10
+    assert out.getvalue().count("`status` lists them") == 1
+    out = io.StringIO()
+    lines = progress.Lines(out, as_json=False, quiet=False)
+    assert told(lines, out).count("failed: damaged") == 1_000
 
 
 def test_quiet_shows_problems_alone() -> None:
