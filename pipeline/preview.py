@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import ModelError
 from pipeline.plan import work_units
 from pipeline.runtime import begin_import
 from pipeline.shares import balance
@@ -141,7 +140,7 @@ def _with_model(surveyed: Survey, document: dict[str, Any]) -> list[FailedShard]
     from pipeline.job import small_method
     from pipeline.model import load
     from pipeline.prepare import columns_for, program_for, reading_of, sizes
-    from pipeline.probe import without_rows
+    from pipeline.probe import foreseen
 
     job, record, pending = surveyed.job, surveyed.record, surveyed.standing.pending
     model = load(
@@ -153,10 +152,7 @@ def _with_model(surveyed: Survey, document: dict[str, Any]) -> list[FailedShard]
     program = program_for(surveyed, model)
     feed = program.feed
     chosen = columns_for(surveyed, feed)
-    try:
-        schema = without_rows(program, job.method).schema
-    except ModelError:
-        schema = None  # it wants rows to tell; `score` finds a collision before it writes
+    schema = foreseen(program)  # if it takes rows, `score` finds a collision before it writes
     good, failed = contracts(feed, chosen, job, pending, schema, reading_of(surveyed, feed))
     fit = [shard for shard in pending if shard.name in good]
     size, small = sizes(job, record.identity if record else None, feed)

@@ -108,7 +108,9 @@ def plan_text(document: dict[str, Any], width: int = WIDTH) -> str:
     lines["bad rows"] = _BAD_ROWS.get(document["on_bad_row"], document["on_bad_row"])
     lines["kept"] = _kept(document["keep"])
     predicted = document.get("predictions", {})
-    if len(predicted) == 1:
+    if "binding" in document and not predicted:
+        lines["predicted"] = "known when the first rows are scored"
+    elif len(predicted) == 1:
         lines["predicted"] = ", ".join(f"{n} ({_type(kind)})" for n, kind in predicted.items())
     if document["other_files"]:
         lines["besides"] = _others(document["other_files"])
