@@ -110,6 +110,7 @@ def score(
         from pipeline import report as reports
         from pipeline import tables
         from pipeline.progress import observer_for
+        from pipeline.reason_counts import of_run
         from pipeline.run import score as run_score
         from pipeline.stop import Stop
 
@@ -138,7 +139,8 @@ def score(
                 report=reports.as_json(report, shards=False),
             )
         elif not quiet:
-            print(tables.summary_text(report, width_of(sys.stdout)))
+            reasons, new_here = of_run(report), sys.stdout.isatty()
+            print(tables.summary_text(report, width_of(sys.stdout), reasons, what_next=new_here))
         if report.error is not None:
             show(report.error, log_format)
         raise typer.Exit(of_report(report))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -15,10 +16,12 @@ from pipeline.wording import counted, duration, moment
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from pipeline.reason_counts import Reasons
     from pipeline.records import RunReport
 
 SHOWN_ROWS = 10
 SHOWN_FINDINGS = 20
+SHOWN_REASONS = 3
 SHOWN_BINDING = 40
 _CELL = 80
 _NAME = 240
@@ -38,27 +41,43 @@ _KEPT = {
 _LIST = re.compile(r"(?:fixed_size_list|list)<\w+: ([\w\[\]., ()]+)>(\[\d+\])?")
 
 
-def summary_text(report: RunReport, width: int = WIDTH) -> str:
-    """The closing summary of a run."""
+def summary_text(
+    report: RunReport,
+    width: int = WIDTH,
+    reasons: Reasons | None = None,
+    *,
+    what_next: bool = False,
+) -> str:
+    """The closing summary of a run.
+
+    Args:
+        report: The run.
+        width: Columns.
+        reasons: Why rows could not be scored, if that is known.
+        what_next: Whether to say what to do now that all is published.
+    """
     counts = report.counts
     output = short_path(report.output)
     if report.nothing_to_do:
         what = "the only shard is" if report.shards == 1 else f"all {report.shards:,} shards are"
         return on_screen(f"nothing to do: {what} published in {printable(output)}", width)
     lines = {"rows in": f"{counts.rows_in:,}", "scored": f"{counts.scored:,}"}
+    if report.rows_failed:
+        shards = counted(len(report.failed), "shard")
+        lines["rows in"] += f"; {report.rows_failed:,} more are in the {shards} that failed"
     if counts.null_scored:
-        lines["null-scored"] = f"{counts.null_scored:,}"
+        lines["null-scored"] = f"{counts.null_scored:,} (kept, without a prediction)"
     if counts.quarantined:
         lines["quarantined"] = f"{counts.quarantined:,} (see {output}/_shardscore/quarantine/)"
+    if reasons is not None and reasons.rows:
+        lines["why"] = _why(reasons)
     if counts.nonfinite:
         lines["not finite"] = (
             f"{counts.nonfinite:,} of the scored have a NaN or infinite prediction "
             "(--nonfinite bad sets them aside)"
         )
     lines["shards"] = _shards(report)
-    lines["time"] = _seconds(report.seconds)
-    if counts.rows_in:
-        lines["time"] += f", scoring at {rate(report):,.0f} rows/s"
+    lines["time"] = _time(report)
     if report.memory_after_load:
         lines["memory"] = (
             f"{size(report.memory_peak)} at its peak, of which "
@@ -78,7 +97,30 @@ def summary_text(report: RunReport, width: int = WIDTH) -> str:
             f"{short_path(report.drift.baseline)})"
         )
     lines["output"] = output
+    if what_next and report.state == "finished":
+        where = shlex.quote(output)
+        lines["next"] = f"shardscore verify {where} and shardscore report {where}"
     return aligned(lines, width)
+
+
+def _why(reasons: Reasons) -> str:
+    """The most frequent reasons, and how many rows have each of them."""
+    most = reasons.counted.most_common(SHOWN_REASONS)
+    parts = [f"{rows:,} {cut(printable(reason), _CELL)}" for (_, reason), rows in most]
+    left = reasons.of_rows - sum(rows for _, rows in most)
+    return "; ".join(parts + ([f"{left:,} others"] if left else []))
+
+
+def _time(report: RunReport) -> str:
+    """How long a run took, and how fast it scored: start-up is no part of the rate."""
+    text = _seconds(report.seconds)
+    if not report.counts.rows_in:
+        return text
+    speed = f"at {rate(report):,.0f} rows/s"
+    if not report.scoring_seconds:
+        return f"{text}, scoring {speed}"
+    start = _seconds(report.seconds - report.scoring_seconds)
+    return f"{text}: {start} to start, then {_seconds(report.scoring_seconds)} {speed}"
 
 
 def plan_text(document: dict[str, Any], width: int = WIDTH) -> str:
