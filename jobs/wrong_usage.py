@@ -21,6 +21,9 @@ _ONCE = ("--model", "--output", "--config")
 """Options of which the last one would win in silence, and that decide what is scored, and where."""
 
 _INVALID = re.compile(r"Invalid value(?: for (?P<option>[^:]*))?: (?P<what>.*)", re.DOTALL)
+_SERVICE = re.compile(r"SHARDSCORE_(SERVICE_|PORT(_|$))")
+"""What Kubernetes sets where a service is called shardscore."""
+
 _EXTRA = re.compile(r"Got unexpected extra arguments?(?:\(s\))? \((.*)\)", re.DOTALL)
 _WORDS = {
     "Value error, ": "",
@@ -48,11 +51,20 @@ def in_our_words(error: typer.TyperException) -> UsageError:
         return UsageError(f"there is no option {name}", hint=did_you_mean(name, known, see))
     if name.startswith("-"):
         return UsageError(f"{name} needs a value", hint=see)
+    if unknown or message.startswith("No such command"):
+        word = (re.findall("'([^']*)'", message) or [""])[0]
+        commands = getattr(getattr(context, "command", None), "commands", {})
+        return UsageError(
+            f"there is no command {word!r}",
+            expected="one of " + ", ".join(commands),
+            hint=did_you_mean(word, commands, see),
+        )
     if extra:
         return UsageError(
-            f"what is this for? {extra[1]}",
-            received="a word that stands behind no option",
-            hint=f"put the option before it, as in --model m.keras --input data/; {see}",
+            "there are words that stand behind no option",
+            received=extra[1],
+            hint="put the option before each, as in --model m.keras --input data/\n"
+            f"(a glob stands in quotes: --input 'data/*.parquet'); {see}",
         )
     if message.startswith("Missing argument"):
         return UsageError(
@@ -63,6 +75,13 @@ def in_our_words(error: typer.TyperException) -> UsageError:
         for theirs, ours in _WORDS.items():
             what = what.replace(theirs, ours)
         option = re.search(r"-[\w-]+", invalid["option"] or "")
+        choices = re.fullmatch(r"'(.*)' is not one of ((?:'[^']*'(?:, )?)+)\.?", what)
+        if option and choices:
+            return UsageError(
+                f"{option[0]}: there is no {choices[1]!r}",
+                expected="one of " + choices[2].replace("'", ""),
+                hint=did_you_mean(choices[1], re.findall("'([^']*)'", choices[2]), see),
+            )
         return UsageError(f"{option[0]}: {what}" if option else what, hint=see)
     return UsageError(message, hint=see)
 
@@ -94,11 +113,8 @@ def named_by_variable(error: UsageError, words: Sequence[str]) -> UsageError:
 
 
 def misspelt_variables(variables: Mapping[str, str], command: Any) -> Iterator[str]:
-    """Notes on variables that are nearly one of ours, and so are not heeded.
-
-    Others are passed over: Kubernetes gives each container SHARDSCORE_SERVICE_HOST, if a service is
-    called so.
-    """
+    """Notes on variables that are nearly one of ours, and so are not heeded; others may be of
+    anyone's."""
     known = {"SHARDSCORE_INPUT"}
     for one in command.commands.values():
         for param in one.params:
@@ -106,7 +122,7 @@ def misspelt_variables(variables: Mapping[str, str], command: Any) -> Iterator[s
             known.update((names,) if isinstance(names, str) else names)
     ours = {name for name in known if name.startswith("SHARDSCORE_")}
     for name in sorted(variables):
-        if name.startswith("SHARDSCORE_") and name not in ours:
+        if name.startswith("SHARDSCORE_") and name not in ours and not _SERVICE.match(name):
             meant = closest(name, ours)
             if meant is not None and _alike(name, meant):
                 yield f"the variable {name} is not known, and not heeded; did you mean {meant}?"

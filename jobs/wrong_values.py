@@ -95,8 +95,9 @@ def explained(
         named = " and ".join(filter(None, [", ".join(options[:-1]), options[-1]]))
         return UsageError(
             f"{named} {'is' if len(options) == 1 else 'are'} missing",
-            hint=f"give {'it' if len(options) == 1 else 'them'} here, or in a job file with "
-            "--config; `shardscore init` writes one",
+            hint="on the command line or in a TOML file with --config; `shardscore init` writes one"
+            if config == "None"
+            else f"on the command line or in the TOML file {config}",
         )
     place = _place(first["loc"], values)
     if first["type"] == "extra_forbidden":

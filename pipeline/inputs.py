@@ -109,6 +109,12 @@ def no_shard_in(address: str, others: Sequence[str] = ()) -> NoInputError:
         address: The input.
         others: Names of what it holds instead, as far as that is known.
     """
+    if any(map(is_shard, others)):
+        return NoInputError(
+            "all that the input holds lies in the output",
+            path=address,
+            hint="choose another --output, which is not above the input",
+        )
     return NoInputError(
         "the input holds no Parquet file",
         path=address,

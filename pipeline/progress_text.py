@@ -22,8 +22,11 @@ if TYPE_CHECKING:
 SPEED_SECONDS = 60.0
 """Speed is that of so much time."""
 
+_STANDSTILL = 1e-3
+"""Rows a second below which no time left is told."""
+
 _BAR_LEAST, _BAR_MOST = 8, 40
-_NAME_LEAST = 12
+_NAME_LEAST = 16
 
 
 @dataclass
@@ -78,7 +81,9 @@ class Standing:
         """Until all rows are done, at this speed."""
         if self.rows_done >= self.rows:
             return 0.0
-        return None if not self.speed else (self.rows - self.rows_done) / self.speed
+        if self.speed is None or self.speed < _STANDSTILL:
+            return None
+        return (self.rows - self.rows_done) / self.speed
 
 
 def live_lines(at: Standing, width: int, *, ascii_only: bool = False) -> list[str]:
@@ -120,31 +125,22 @@ def clock(seconds: float) -> str:
 
 
 def _shards_line(at: Standing, width: int) -> str:
+    """How many shards are done, and the first that each worker has in hand, as far as they fit."""
     told = shards_told(at)
-    names = [shards for _, shards in sorted(at.at_work.items()) if shards]
-    if not names:
+    in_hand = [shards for _, shards in sorted(at.at_work.items()) if shards]
+    total = sum(map(len, in_hand))
+    if not total:
         return cut(told, width)
     told += "; at work: "
     room = width - cells(told)
-    whole = ", ".join(printable(shards[0]) + _others(shards) for shards in names)
-    if cells(whole) <= room:
-        return told + whole
-    shown: list[str] = []
-    for i, shards in enumerate(names):
-        more = sum(map(len, names[i + 1 :]))
-        others = _others(shards)
-        tail = f", {more:,} more" if more else ""
-        # Each gets its part of what is left; one that takes less leaves it to the others.
-        part = (room - len(tail)) // (len(names) - i) - len(others) - 2
-        if part < _NAME_LEAST:
-            # Workers that find no room are counted, with all that they have in hand.
-            shown.append(f"{sum(map(len, names[i:])):,}{' more' if shown else ''}")
-            break
-        text = clipped(printable(shards[0]), part) + others
-        shown.append(text)
-        room -= cells(text) + 2
-    return cut(told + ", ".join(shown), width)
-
-
-def _others(shards: Sequence[str]) -> str:
-    return f" and {len(shards) - 1:,} more" if len(shards) > 1 else ""
+    for count in range(min(len(in_hand), 1 + room // _NAME_LEAST), 0, -1):
+        names = [printable(shards[0]) for shards in in_hand[:count]]
+        more = f" and {total - count:,} more" if total > count else ""
+        for_names = room - cells(more) - 2 * (count - 1)
+        if sum(map(cells, names)) > for_names:
+            part = for_names // count
+            if part < _NAME_LEAST:
+                continue
+            names = [clipped(name, part) for name in names]
+        return told + ", ".join(names) + more
+    return cut(f"{told}{total:,}", width)

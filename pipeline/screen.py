@@ -24,6 +24,9 @@ WIDTH = 80
 _NARROWEST = 40
 _GAP = "  "
 _ELLIPSIS = "…"
+_LEAST = 6
+"""So wide a column of a table stays: five of them fit the narrowest screen."""
+
 _INDENT = 12
 """Where the facts of an error begin, below its message."""
 
@@ -141,7 +144,7 @@ def table(
     """
     shown = [[printable(cell) for cell in row] for row in rows]
     natural = [max(cells(row[i]) for row in (head, *shown)) for i in range(len(head))]
-    least = [n if name in right else min(n, 8) for name, n in zip(head, natural, strict=True)]
+    least = [n if name in right else min(n, _LEAST) for name, n in zip(head, natural, strict=True)]
     widths = _fitting(natural, least, width - len(_GAP) * (len(head) - 1))
     lines = []
     for row in (head, ["-" * n for n in widths], *shown):

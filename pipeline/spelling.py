@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import difflib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
 CONVERT = "only Parquet is read: convert it, as pandas.read_csv(…).to_parquet(…) does"
 """What to do with a table in a file of text."""
@@ -18,7 +18,12 @@ _ALIKE = 0.7
 
 
 def closest(word: str, known: Iterable[str]) -> str | None:
-    """The name that is most like a word that is none of them; None if none is much like it."""
+    """The name that is most like a word that is none of them.
+
+    None if none is much like it, or the word is a glob.
+    """
+    if any(sign in word for sign in "*?["):  # a glob stands for many
+        return None
     names = {name.lower(): name for name in known}
     close = difflib.get_close_matches(word.lower(), names, n=1, cutoff=_ALIKE)
     return names[close[0]] if close else None
@@ -41,5 +46,7 @@ def near(path: Path, otherwise: str) -> str:
         there = [entry.name for entry in path.parent.iterdir()]
     except OSError:
         return otherwise
-    name = closest(path.name, there)
-    return otherwise if name is None else f"did you mean {str(path.with_name(name))!r}?"
+    # Without their endings: all models are alike by these.
+    stems = {Path(name).stem: name for name in there if Path(name).suffix == path.suffix}
+    stem = closest(path.stem, (stem for stem in stems if stem != path.stem))
+    return otherwise if stem is None else f"did you mean {str(path.with_name(stems[stem]))!r}?"

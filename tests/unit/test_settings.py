@@ -279,7 +279,7 @@ def test_a_missing_option_is_a_usage_error_that_tells_both_places(
     with pytest.raises(UsageError, match=f"--{missing} is missing") as caught:
         from_toml("\n".join(lines))
     assert "TOML" in (caught.value.hint or "")
-    with pytest.raises(UsageError, match="is missing"):
+    with pytest.raises(UsageError, match="--model, --input and --output are missing"):
         job_from({}, None)
 
 
