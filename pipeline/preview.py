@@ -141,6 +141,7 @@ def _with_model(surveyed: Survey, document: dict[str, Any]) -> list[FailedShard]
     from pipeline.model import load
     from pipeline.prepare import columns_for, program_for, reading_of, sizes
     from pipeline.probe import foreseen
+    from pipeline.target import REASON_COLUMN
 
     job, record, pending = surveyed.job, surveyed.record, surveyed.standing.pending
     model = load(
@@ -163,10 +164,14 @@ def _with_model(surveyed: Survey, document: dict[str, Any]) -> list[FailedShard]
         "predict_on_batch(), if the probe proves it" if job.method == "auto" else job.method,
     )
     if good:
+        distinct = {id(contract): contract for contract in good.values()}.values()
+        document["kept"] = list(dict.fromkeys(n for c in distinct for n in c.kept.names))
         document["binding"] = list(_binding_rows([c.binding for c in good.values()], feed.decoders))
         document["notes"] += rounding_notes(good.values()) + order_notes(job, chosen)
     if schema is not None:
         document["predictions"] = schema.described()
+        if job.on_bad_row == "null":
+            document["predictions"][REASON_COLUMN] = "string"
     return failed
 
 

@@ -96,8 +96,7 @@ def probe(
     return Proof(
         "predict_step",
         schema,
-        f"predict_on_batch() would be wrong ({complaint}): it wraps its input in a tuple, which "
-        "this model's predict_step does not unpack; streaming through the compiled step instead",
+        f"predict_step() streams: predict_on_batch() would hand it a tuple ({complaint})",
     )
 
 

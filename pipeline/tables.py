@@ -148,7 +148,7 @@ def plan_text(document: dict[str, Any], width: int = WIDTH) -> str:
         threads = counted(document["threads"], "thread")
         lines["workers"] = f"{document['workers']:,}, each with pools of {threads}"
     lines["bad rows"] = _BAD_ROWS.get(document["on_bad_row"], document["on_bad_row"])
-    lines["kept"] = _kept(document["keep"])
+    lines["kept"] = _kept(document.get("kept"), document["keep"])
     predicted = document.get("predictions", {})
     if "binding" in document and not predicted:
         lines["predicted"] = "known when the first rows are scored"
@@ -174,7 +174,7 @@ def status_text(document: dict[str, Any], width: int = WIDTH) -> str:
     lines = {"output": short_path(document["output"])}
     if document["fingerprint"]:
         batches = f"batches of {counted(document['batch_size'], 'row')}"
-        lines["job"] = f"{document['fingerprint'][:12]}…, {batches}, {document['method']}"
+        lines["job"] = f"{document['fingerprint'][:12]}…, {batches}, {_streamed(document)}"
     lines |= {
         "shards": f"{shards['published']:,} of {shards['total']:,} published",
         "rows": f"{rows['published']:,} of {rows['total']:,} in published shards",
@@ -190,7 +190,7 @@ def status_text(document: dict[str, Any], width: int = WIDTH) -> str:
         lines |= _last_run(last, rows["total"] - rows["published"])
         failed = [o for o in last.get("outcomes", ()) if o["error"]]
     lines["_SUCCESS"] = "there" if document["success"] else "not there"
-    lines["complete"] = "yes" if document["complete"] else "no"
+    lines["complete"] = _complete(document)
     parts = [aligned(lines, width)]
     if saved:
         there = [(_name(name), f"{count:,}") for name, count in sorted(saved.items())]
@@ -203,6 +203,25 @@ def status_text(document: dict[str, Any], width: int = WIDTH) -> str:
         ]
         parts.append(_cut_table(("failed", "column", "why"), why, SHOWN_ROWS, width))
     return "\n\n".join(parts)
+
+
+def _streamed(document: Mapping[str, Any]) -> str:
+    """By which method big shards are scored, or small ones where there are no others."""
+    if document["big_shards"]:
+        return f"big shards by {document['method']}()"
+    return f"{document['small_method']}()"
+
+
+def _complete(document: Mapping[str, Any]) -> str:
+    """Whether all is published of what the last run found: what came since, storage cannot tell."""
+    last = document["last_run"]
+    if not document["complete"]:
+        return "no"
+    if last is None:
+        return "yes"
+    if last.get("share"):
+        return f"yes, of the plan {last['plan_id']}"
+    return f"yes, of the input as listed {moment(last['started'])}"
 
 
 def _last_run(last: dict[str, Any], rows_left: int) -> dict[str, str]:
@@ -321,7 +340,10 @@ def _by(shards: int, which: str, method: str) -> str:
     return f"{shards:,}{which}, by {method}" if shards else f"none{which}"
 
 
-def _kept(keep: Sequence[str]) -> str:
+def _kept(names: Sequence[str] | None, keep: Sequence[str]) -> str:
+    """The columns that are kept, or what was said of them as long as no model tells the others."""
+    if names is not None:
+        return shortened([clipped(name, _CELL // 2) for name in names]) or _KEPT["none"]
     if len(keep) == 1 and keep[0] in _KEPT:
         return _KEPT[keep[0]]
     return shortened([clipped(name, _CELL // 2) for name in keep])

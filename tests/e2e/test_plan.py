@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.e2e.lake import shard
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -85,3 +87,29 @@ def test_a_hook_that_takes_rows_is_no_reason_to_refuse_a_plan(
     planned = cli("plan", "-c", classes(labels=FOUR, postprocess=f"{hook}:finish"))
     assert planned.code == 0, planned.err
     assert "predicted" in planned.out
+
+
+def test_a_plan_names_the_kept_columns_and_that_of_reasons(classes: Any, cli: Any) -> None:
+    path = classes(on_bad_row="null")
+    document = cli("plan", "-c", path, "--json").document
+    assert document["kept"] == ["id", "b"]
+    assert list(document["predictions"]) == ["team", "urgency", "bad_row_reason"]
+    told = [line.split() for line in cli("plan", "-c", path).out.splitlines()]
+    assert ["kept:", "id,", "b"] in told
+    assert ["bad_row_reason", "string"] in told
+    assert ["kept:", "no", "column"] in [
+        line.split() for line in cli("plan", "-c", classes(keep="none")).out.splitlines()
+    ]
+
+
+def test_a_column_that_is_part_of_the_folders_names_needs_no_keeping(
+    classes: Any, cli: Any, tmp_path: Path
+) -> None:
+    shard(tmp_path / "hive" / "month=6" / "1.parquet")
+    said = {"input": str(tmp_path / "hive"), "keep": ["id", "month"]}
+    for command in ("plan", "score"):
+        done = cli(command, "-c", classes(**said))
+        assert done.code == 78
+        assert "--keep names what no file holds: it is part of the names of folders" in done.err
+        assert "received: folder month=6/" in done.err
+        assert "to do:    leave it out of --keep: the output has the same folders" in done.err

@@ -177,6 +177,8 @@ def status_of(names: list[str]) -> dict[str, Any]:
         "fingerprint": "0" * 64,
         "batch_size": 8192,
         "method": "predict_on_batch",
+        "small_method": "predict",
+        "big_shards": 9_000,
         "shards": {"total": 10_000, "published": 2},
         "rows": {"total": 10**12, "published": 10**11},
         "other_files": 1,
