@@ -48,7 +48,11 @@ def in_our_words(error: typer.TyperException) -> UsageError:
     extra = _EXTRA.match(message)
     invalid = _INVALID.match(message)
     if unknown and name.startswith("-"):
-        return UsageError(f"there is no option {name}", hint=did_you_mean(name, known, see))
+        # Without their dashes: all options are alike by these.
+        meant = closest(name.lstrip("-"), (option.lstrip("-") for option in known))
+        return UsageError(
+            f"there is no option {name}", hint=f"did you mean '--{meant}'?" if meant else see
+        )
     if name.startswith("-"):
         return UsageError(f"{name} needs a value", hint=see)
     if unknown or message.startswith("No such command"):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.errors import printable, shortened
 from pipeline.recommend import rate_text
 from pipeline.screen import WIDTH, aligned, item, on_screen, short_path, size, table
+from pipeline.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,8 +48,8 @@ def _facts(document: Mapping[str, Any]) -> dict[str, str]:
     return {
         "model": f"{short_path(model['path'])} (sha256 {model['sha256'][:12]}…){parameters}{own}",
         "inputs": shortened(model["inputs"]),
-        "rows": f"{sample['rows']:,} from {sample['shards_read']:,} of {sample['shards']:,} shards"
-        f"{left_out}",
+        "rows": f"{sample['rows']:,} from {sample['shards_read']:,} of "
+        f"{counted(sample['shards'], 'shard')}{left_out}",
         "machine": f"{machine['cpu']}, {machine['cores']} cores, {size(machine['memory'])}, "
         f"{machine['system']}",
         "versions": ", ".join(

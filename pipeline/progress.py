@@ -264,7 +264,6 @@ class Bar:
         from rich.live import Live
 
         self._account.begin(rows, shards)
-        self._failed = 0
         self._live = Live(
             get_renderable=self._picture,
             console=self._console,
@@ -287,7 +286,9 @@ class Bar:
         if self._failed <= SHOWN_FAILURES:
             self._print(f"shard {printable(outcome.shard)} failed: {outcome.error}", "error")
         elif self._failed == SHOWN_FAILURES + 1:
-            self._print("further shards that fail are counted; `status` lists them", "error")
+            self._print(
+                "further shards that fail are not told of here; `status` lists them", "error"
+            )
 
     def standing(self, report: RunReport) -> None:
         if report.state != "running":

@@ -13,7 +13,7 @@ CONVERT = "only Parquet is read: convert it, as pandas.read_csv(…).to_parquet(
 """What to do with a table in a file of text."""
 
 _TEXTS = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".csv.gz", ".json.gz", ".jsonl.gz")
-_ALIKE = 0.7
+_ALIKE = 0.65
 """How alike two names must be, from 0 to 1."""
 
 

@@ -77,6 +77,8 @@ def summary_text(
             "(--nonfinite bad sets them aside)"
         )
     lines["shards"] = _shards(report)
+    if report.failed:
+        lines["failed"] = f"`shardscore status {output}` lists them, and why"
     lines["time"] = _time(report)
     if report.memory_after_load:
         lines["memory"] = (
@@ -201,7 +203,11 @@ def status_text(document: dict[str, Any], width: int = WIDTH) -> str:
             (_name(o["shard"]), _name(o["error"].get("column", "")), _cell(o["error"]["message"]))
             for o in failed
         ]
-        parts.append(_cut_table(("failed", "column", "why"), why, SHOWN_ROWS, width))
+        if any(column for _, column, _ in why):
+            parts.append(_cut_table(("failed", "column", "why"), why, SHOWN_ROWS, width))
+        else:
+            plain = [(shard, text) for shard, _, text in why]
+            parts.append(_cut_table(("failed", "why"), plain, SHOWN_ROWS, width))
     return "\n\n".join(parts)
 
 

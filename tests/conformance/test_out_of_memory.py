@@ -62,7 +62,7 @@ def test_what_fits_is_found_by_halves_remembered_and_told_once(
     # predict() is first called for many batches, then for the one that is to blame.
     assert sum(rows > 300 for rows in Greedy.calls) == (3 if method == "predict" else 2)
     assert report.fitting_batch_rows == as_json(report)["fitting_batch_rows"] == 250
-    assert "at most 250 rows a call" in summary_text(report)
+    assert "at most 250 rows a call" in summary_text(report, 200)
     got = np.concatenate([predictions(published(tmp_path, f"{i}.parquet")) for i in range(3)])
     (tmp_path / "plain").mkdir()
     truth = scored_by_hand(tmp_path / "plain", values)

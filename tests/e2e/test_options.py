@@ -39,7 +39,7 @@ def test_a_bad_option_is_64(options: tuple[str, ...], score: Any) -> None:
 def test_a_missing_option_is_64(cli: Any) -> None:
     done = cli("score", "--model", "m.keras")
     assert done.code == 64
-    assert "--input is missing" in done.err
+    assert "--input and --output are missing" in done.err
 
 
 @pytest.mark.parametrize(

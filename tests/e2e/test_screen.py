@@ -76,6 +76,24 @@ def test_elsewhere_lines_come_at_a_steady_interval(
         assert lines[-1].endswith("400 of 1,000 rows (40%), 17 rows/s, 0 of 2 shards, 36 s left")
 
 
+def test_of_many_shards_that_fail_a_terminal_is_told_of_the_first_ten_and_a_log_of_all() -> None:
+    def told(observer: progress.Observer, out: io.StringIO) -> str:
+        for i in range(3):
+            observer.shard(Outcome(f"{i}", "failed", error=CorruptShardError("damaged")))
+        observer.begin(rows=1, shards=1)
+        for i in range(3, 1_000):
+            observer.shard(Outcome(f"{i}", "failed", error=CorruptShardError("damaged")))
+        observer.end()
+        return out.getvalue()
+
+    out = io.StringIO()
+    assert told(progress.Bar(out), out).count("failed: damaged") == 10
+    assert out.getvalue().count("`status` lists them") == 1
+    out = io.StringIO()
+    lines = progress.Lines(out, as_json=False, quiet=False)
+    assert told(lines, out).count("failed: damaged") == 1_000
+
+
 def test_quiet_shows_problems_alone() -> None:
     out = io.StringIO()
     observer = progress.observer_for("auto", quiet=True, stream=out)

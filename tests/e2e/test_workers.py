@@ -168,7 +168,7 @@ def test_a_plan_tells_of_workers_and_threads(
     arguments = ("plan", "--no-model", "--model", model, "--input", lake, "-o", tmp_path / "out")
     document = cli(*arguments, "--json", "--workers", 2, "--threads", 3).document
     assert (document["workers"], document["threads"]) == (2, 3)
-    assert "2, pools of 3 threads" in cli(*arguments, "--workers", 2, "--threads", 3).out
+    assert "2, each with pools of 3 threads" in cli(*arguments, "--workers", 2, "--threads", 3).out
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "some", "1.5"])

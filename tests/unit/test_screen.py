@@ -329,6 +329,13 @@ def test_a_summary_fits() -> None:
     assert "time: 111 h 6 min: 0.0 s to start, then 111 h 6 min at 2,500,000 rows/s" in told
 
 
+def test_a_summary_says_where_failed_shards_are_listed() -> None:
+    failed = Outcome("a", "failed", error=BadRowError("a bad row"))
+    ended = replace(report("incomplete"), output="/data/out", outcomes=(failed,))
+    assert "failed:  `shardscore status /data/out` lists them, and why" in summary_text(ended)
+    assert "failed:" not in summary_text(report("finished"))
+
+
 def test_one_is_no_plural() -> None:
     text = summary_text(replace(report("finished"), shards_done_before=1), 80)
     assert text.startswith("nothing to do: the only shard is published in ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -190,3 +191,45 @@ def test_a_status_shows_ten_shards_in_progress_and_counts_the_others() -> None:
 
 def test_paths_below_the_current_folder_are_shown_relative_to_it() -> None:
     assert verify_text({**RIGHT, "output": f"{Path.cwd()}/out"}).startswith("output:   out\n")
+
+
+def test_a_run_that_goes_on_is_told_with_its_speed_and_the_time_left() -> None:
+    now = datetime.now(UTC).isoformat()
+    run = {
+        "state": "running",
+        "started": "2026-01-02T03:04:05+00:00",
+        "updated": now,
+        "seconds": 75.0,
+        "rows": {"scored": 20, "quarantined": 0, "null_scored": 0},
+        "rows_per_second": 10.0,
+        "error": None,
+    }
+    text = status_text({**STATUS, "last_run": run}, 200)
+    assert "begun 2026-01-02 03:04:05 UTC, 75.0 s" in text
+    assert "  speed:     10 rows/s, about 1 min 28 s left" in text
+    ended = status_text({**STATUS, "last_run": {**run, "state": "finished"}})
+    assert "speed:" not in ended
+
+
+def test_failed_shards_are_a_table_with_their_columns() -> None:
+    error = {"message": "a column is missing", "column": "age"}
+    run = {
+        "state": "incomplete",
+        "started": "2026-01-02T03:04:05+00:00",
+        "seconds": 7_500.0,
+        "rows": {"scored": 20, "quarantined": 0, "null_scored": 0},
+        "outcomes": [
+            {"shard": "a.parquet", "error": None},
+            {"shard": "b.parquet", "error": error},
+        ],
+        "error": None,
+    }
+    text = status_text({**STATUS, "in_progress": {}, "last_run": run})
+    assert "2 h 5 min" in text
+    assert text.endswith(
+        "complete: no\n"
+        "\n"
+        "failed     column  why\n"
+        "---------  ------  -------------------\n"
+        "b.parquet  age     a column is missing"
+    )
