@@ -78,7 +78,9 @@ def summary_text(
         )
     lines["shards"] = _shards(report)
     if report.failed:
-        lines["failed"] = f"`shardscore status {output}` lists them, and why"
+        # Where none could be scored the output was never begun, and has no report.
+        by = f"status {output}" if report.plan_id else "plan --json"
+        lines["failed"] = f"`shardscore {by}` lists them, and why"
     lines["time"] = _time(report)
     if report.memory_after_load:
         lines["memory"] = (
@@ -108,9 +110,12 @@ def summary_text(
 def _why(reasons: Reasons) -> str:
     """The most frequent reasons, and how many rows have each of them."""
     most = reasons.counted.most_common(SHOWN_REASONS)
-    parts = [f"{rows:,} {cut(printable(reason), _CELL)}" for (_, reason), rows in most]
+    parts = [
+        f"{cut(printable(reason.removesuffix('.')), _CELL)} ({counted(rows, 'row')})"
+        for (_, reason), rows in most
+    ]
     left = reasons.of_rows - sum(rows for _, rows in most)
-    return "; ".join(parts + ([f"{left:,} others"] if left else []))
+    return "; ".join(parts + ([f"others ({counted(left, 'row')})"] if left else []))
 
 
 def _time(report: RunReport) -> str:

@@ -331,7 +331,7 @@ def test_a_summary_fits() -> None:
 
 def test_a_summary_says_where_failed_shards_are_listed() -> None:
     failed = Outcome("a", "failed", error=BadRowError("a bad row"))
-    ended = replace(report("incomplete"), output="/data/out", outcomes=(failed,))
+    ended = replace(report("incomplete"), output="/data/out", plan_id="p", outcomes=(failed,))
     assert "failed:  `shardscore status /data/out` lists them, and why" in summary_text(ended)
     assert "failed:" not in summary_text(report("finished"))
 

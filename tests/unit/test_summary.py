@@ -53,9 +53,12 @@ def test_start_up_is_no_part_of_the_rate() -> None:
 def test_three_reasons_are_told_with_their_counts_and_the_other_rows_counted() -> None:
     reasons = Reasons(Counter(), rows=60, of_rows=60)
     reasons.counted.update({("a", "null in a"): 40, ("b", "null in b"): 12})
-    assert lines(REPORT, reasons=reasons)["why"] == "40 null in a; 12 null in b; 8 others"
+    assert (
+        lines(REPORT, reasons=reasons)["why"]
+        == "null in a (40 rows); null in b (12 rows); others (8 rows)"
+    )
     reasons.counted.update({("", "NaN"): 5, ("c", "too long"): 3})
-    told = "40 null in a; 12 null in b; 5 NaN; 3 others"
+    told = "null in a (40 rows); null in b (12 rows); NaN (5 rows); others (3 rows)"
     assert lines(REPORT, reasons=reasons)["why"] == told
     assert "why" not in lines(REPORT)
 
@@ -66,6 +69,9 @@ def test_rows_of_failed_shards_are_told_beside_those_that_went_in() -> None:
         REPORT, state="incomplete", counts=RowCounts(), outcomes=(failed,), rows_failed=104_857
     )
     assert lines(report)["rows in"] == "0; 104,857 more are in the 1 shard that failed"
+    assert lines(report)["failed"] == "`shardscore status /data/out` lists them, and why"
+    never_begun = replace(report, plan_id="")
+    assert lines(never_begun)["failed"] == "`shardscore plan --json` lists them, and why"
     assert lines(REPORT)["rows in"] == "36,000"
 
 
