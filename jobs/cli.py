@@ -10,7 +10,8 @@ import gc
 import json
 import os
 import sys
-from typing import Annotated, NoReturn
+from contextlib import suppress
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -30,6 +31,9 @@ from jobs.wrong_usage import (
 )
 from pipeline.errors import ModelError, ShardscoreError, UsageError
 from pipeline.screen import width_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _EPILOG = (
     "Options are variables too: SHARDSCORE_BATCH_SIZE for --batch-size. Those that describe the "
@@ -106,6 +110,7 @@ def score(
         from pipeline import report as reports
         from pipeline import tables
         from pipeline.progress import observer_for
+        from pipeline.reason_counts import of_run
         from pipeline.run import score as run_score
         from pipeline.stop import Stop
 
@@ -134,7 +139,8 @@ def score(
                 report=reports.as_json(report, shards=False),
             )
         elif not quiet:
-            print(tables.summary_text(report, width_of(sys.stdout)))
+            reasons, new_here = of_run(report), sys.stdout.isatty()
+            print(tables.summary_text(report, width_of(sys.stdout), reasons, what_next=new_here))
         if report.error is not None:
             show(report.error, log_format)
         raise typer.Exit(of_report(report))
@@ -295,39 +301,68 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     """Runs the command line and ends the process with its exit code."""
     argv = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     log_format = wanted_format(argv)
-    try:
-        command = typer.main.get_command(app)
-        for note in misspelt_variables(os.environ, command):
-            warn(note, log_format)
-        refuse_repeated(argv)
-        code = command(argv, prog_name="shardscore", standalone_mode=False, obj=argv)
-    except typer.TyperException as error:  # a flag or a value that Typer refuses
-        code = of_ending(error)
-        show(named_by_variable(in_our_words(error), argv), log_format)
-    except typer.Abort as error:
-        code = of_ending(error)
-    except BrokenPipeError as error:
-        # Whoever read our results has gone; say no more, also not when Python closes the stream.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = of_ending(error)
-    except UsageError as error:
-        code = of_ending(error)
-        show(named_by_variable(error, argv), log_format)
-    except ShardscoreError as error:
-        code = of_ending(error)
-        show(error, log_format)
-    except SystemExit as error:  # none of ours: code of the user's must not say that all is done
-        left = ModelError(
-            "code of the model's, or of a module that the job names, ends the process",
-            received=f"SystemExit: {error}",
-            hint="raise an error instead of calling sys.exit()",
-        )
-        code = of_ending(error)
-        show(left, log_format)
-    except Exception as error:
-        code = of_ending(error)
-        show_bug(error, log_format)
+    code = None
+    with suppress(BrokenPipeError):  # of complaining: the code is that of what is complained of
+        try:
+            command = typer.main.get_command(app)
+            for note in misspelt_variables(os.environ, command):
+                warn(note, log_format)
+            refuse_repeated(argv)
+            code = _invoked(command, argv)
+        except typer.TyperException as error:  # a flag or a value that Typer refuses
+            code = of_ending(error)
+            show(named_by_variable(in_our_words(error), argv), log_format)
+        except typer.Abort as error:
+            code = of_ending(error)
+        except BrokenPipeError as error:  # whoever read our results has gone: say no more
+            code = of_ending(error)
+        except UsageError as error:
+            code = of_ending(error)
+            show(named_by_variable(error, argv), log_format)
+        except ShardscoreError as error:
+            code = of_ending(error)
+            show(error, log_format)
+        except (
+            SystemExit
+        ) as error:  # none of ours: code of the user's must not say that all is done
+            left = ModelError(
+                "code of the model's, or of a module that the job names, ends the process",
+                received=f"SystemExit: {error}",
+                hint="raise an error instead of calling sys.exit()",
+            )
+            code = of_ending(error)
+            show(left, log_format)
+        except Exception as error:
+            code = of_ending(error)
+            show_bug(error, log_format)
+    _let_go()
     sys.exit(int(code or 0))
+
+
+def _invoked(command: Callable[..., Any], argv: list[str]) -> Any:
+    """What a command returns: its exit code, or None.
+
+    Raises:
+        BrokenPipeError: No one takes what it prints.
+    """
+    try:
+        code = command(argv, prog_name="shardscore", standalone_mode=False, obj=argv)
+        sys.stdout.flush()  # or Python would find that out when it has ended
+    except SystemExit as error:
+        # What Typer makes of a broken pipe; it would pass for an exit of the user's code.
+        if isinstance(error.__context__, BrokenPipeError):
+            raise error.__context__ from None
+        raise
+    return code
+
+
+def _let_go() -> None:
+    """Sends what no one takes to nowhere, lest Python complain of it when it closes the streams."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def run() -> NoReturn:

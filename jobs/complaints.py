@@ -14,6 +14,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from jobs.exit_codes import ExitCode, of_error
+from pipeline.alike import Alike
 from pipeline.errors import ShardscoreError, StoppedError, on_lines
 from pipeline.screen import error_text, width_of
 from pipeline.wording import counted
@@ -56,13 +57,19 @@ def show(error: ShardscoreError, log_format: str) -> None:
 
 
 def show_failed(failed: Sequence[FailedShard], log_format: str) -> None:
-    """Tells of shards that cannot be scored; people are shown the first ones, and how many more."""
-    shown = failed if log_format == "json" else failed[:SHOWN_FAILURES]
+    """Tells of shards that cannot be scored; people are told a reason once."""
+    alike = Alike()
+    as_json = log_format == "json"
+    new = [broken for broken in failed if as_json or alike.is_new(broken.name, broken.error)]
+    shown = new if as_json else new[:SHOWN_FAILURES]
     for broken in shown:
         show(broken.error.with_path(broken.path), log_format)
-    left = len(failed) - len(shown)
+    others = list(alike.others())
+    for line in others[:SHOWN_FAILURES]:
+        _print(line)
+    left = len(new) - len(shown)
     if left:
-        _print(f"and {counted(left, 'more shard')} that cannot be scored; --json shows all")
+        _print(f"and {counted(left, 'more reason')} for others; --json shows all")
 
 
 def show_bug(error: Exception, log_format: str) -> None:

@@ -84,6 +84,9 @@ def rounding_notes(bound: Iterable[Contract]) -> list[str]:
     ]
 
 
+_ORDERS = ("in the table's order", "pattern by pattern, each in the table's order")
+
+
 def order_notes(job: Job, chosen: Mapping[str, Sequence[str]]) -> list[str]:
     """A line for each input whose globs took its columns in an order that may not be meant.
 
@@ -92,8 +95,9 @@ def order_notes(job: Job, chosen: Mapping[str, Sequence[str]]) -> list[str]:
     """
     asked = dict.fromkeys(chosen, job.features) if job.features else job.input_columns
     return [
-        f"the columns of input {name!r} are taken in the table's order: "
-        f"{shortened(chosen[name])}; name them one by one if the model wants another"
+        f"the columns of input {name!r} are taken {_ORDERS[len(patterns) > 1]}: "
+        f"{shortened(chosen[name])}; name them one by one if the model wants another order "
+        "(plan --json lists them all)"
         for name, patterns in asked.items()
         if not set(patterns) <= set(chosen[name])  # there is a glob
         and list(chosen[name]) != sorted(chosen[name], key=_natural)
@@ -119,7 +123,11 @@ def refuse_unknown_names(job: Job, shards: Sequence[Shard]) -> None:
     for option, pattern in named:
         if any(matching(pattern, schema) for schema in schemas):
             continue
-        listed = set(pattern.split(",")) & there
+        if (folder := _hive_folder(pattern, shards)) is not None:
+            raise _in_folder(option, pattern, folder)
+        listed = "," in pattern and any(
+            matching(part, schema) for part in pattern.split(",") for schema in schemas
+        )
         end = astray(schemas[0], pattern)
         raise ConfigError(
             f"{option} names a column that no shard has",
@@ -132,6 +140,24 @@ def refuse_unknown_names(job: Job, shards: Sequence[Shard]) -> None:
             if end
             else did_you_mean(pattern, there, "check its spelling"),
         )
+
+
+def _hive_folder(name: str, shards: Sequence[Shard]) -> str | None:
+    """The first folder that says a value of a name, as `month=6` does."""
+    parts = (part for shard in shards for part in shard.name.split("/")[:-1])
+    return next((part for part in parts if part.startswith(f"{name}=")), None)
+
+
+def _in_folder(option: str, name: str, folder: str) -> ConfigError:
+    return ConfigError(
+        f"{option} names what no file holds: it is part of the names of folders",
+        column=name,
+        received=f"folder {folder}/",
+        hint=f"leave it out of {option}: the output has the same folders, so that readers of "
+        "hive folders find it there"
+        if option == "--keep"
+        else "write it into the shards as a column",
+    )
 
 
 def contracts(

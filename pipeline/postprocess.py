@@ -47,8 +47,20 @@ class Finish:
                 do not fit.
             Exception: Whatever the hook raises.
         """
-        if self.postprocess is not None:
-            outputs = self._columns(self._called(self.postprocess, outputs), rows)
+        return self.classified(self.hooked(outputs, rows))
+
+    def hooked(self, outputs: dict[str, Array], rows: int) -> dict[str, Array]:
+        """What the hook makes of the outputs; without one, these. Raises as a call does."""
+        if self.postprocess is None:
+            return outputs
+        return self._columns(self._called(self.postprocess, outputs), rows)
+
+    def classified(self, outputs: dict[str, Array]) -> dict[str, Array]:
+        """The outputs, and what is said of their classes.
+
+        Raises:
+            ModelError: The classes do not fit.
+        """
         return outputs if self.classes is None else self.classes.columns(outputs)
 
     def _called(self, hook: Callable[[dict[str, Any]], Any], outputs: dict[str, Array]) -> Any:

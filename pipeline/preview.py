@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import ModelError
 from pipeline.plan import work_units
 from pipeline.runtime import begin_import
 from pipeline.shares import balance
@@ -141,7 +140,8 @@ def _with_model(surveyed: Survey, document: dict[str, Any]) -> list[FailedShard]
     from pipeline.job import small_method
     from pipeline.model import load
     from pipeline.prepare import columns_for, program_for, reading_of, sizes
-    from pipeline.probe import without_rows
+    from pipeline.probe import foreseen
+    from pipeline.target import REASON_COLUMN
 
     job, record, pending = surveyed.job, surveyed.record, surveyed.standing.pending
     model = load(
@@ -153,10 +153,7 @@ def _with_model(surveyed: Survey, document: dict[str, Any]) -> list[FailedShard]
     program = program_for(surveyed, model)
     feed = program.feed
     chosen = columns_for(surveyed, feed)
-    try:
-        schema = without_rows(program, job.method).schema
-    except ModelError:
-        schema = None  # it wants rows to tell; `score` finds a collision before it writes
+    schema = foreseen(program)  # if it takes rows, `score` finds a collision before it writes
     good, failed = contracts(feed, chosen, job, pending, schema, reading_of(surveyed, feed))
     fit = [shard for shard in pending if shard.name in good]
     size, small = sizes(job, record.identity if record else None, feed)
@@ -167,11 +164,15 @@ def _with_model(surveyed: Survey, document: dict[str, Any]) -> list[FailedShard]
         "predict_on_batch(), if the probe proves it" if job.method == "auto" else job.method,
     )
     if good:
+        distinct = {id(contract): contract for contract in good.values()}.values()
+        document["kept"] = list(dict.fromkeys(n for c in distinct for n in c.kept.names))
         fed = fed_columns((c.binding for c in good.values()), feed.decoders)
         document["binding"] = [asdict(one) for one in fed]
         document["notes"] += rounding_notes(good.values()) + order_notes(job, chosen)
     if schema is not None:
         document["predictions"] = schema.described()
+        if job.on_bad_row == "null":
+            document["predictions"][REASON_COLUMN] = "string"
     return failed
 
 

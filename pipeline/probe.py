@@ -8,6 +8,7 @@ be right. What cannot be proved is refused.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -95,8 +96,7 @@ def probe(
     return Proof(
         "predict_step",
         schema,
-        f"predict_on_batch() would be wrong ({complaint}): it wraps its input in a tuple, which "
-        "this model's predict_step does not unpack; streaming through the compiled step instead",
+        f"predict_step() streams: predict_on_batch() would hand it a tuple ({complaint})",
     )
 
 
@@ -137,6 +137,31 @@ def without_rows(
         break
     method: Method = "predict_step" if choice == "auto" else choice
     return Proof(method, schema, "no row to prove the methods on")
+
+
+def foreseen(program: Program) -> PredictionSchema | None:
+    """The prediction columns as far as they can be told before a row is read; None: it takes rows.
+
+    Raises:
+        ModelError: What the job says of classes does not fit the model's outputs, or they cannot be
+            written, whatever the rows are.
+    """
+    # A hook that goes through the rows, given none, returns an array without a width.
+    for rows in (0, 1) if program.finish.postprocess is None else (1, 0):
+        outputs: dict[str, Array] = {}
+        # A model, or code of the user's, raises whatever it likes; on real rows it may not.
+        with suppress(Exception):
+            outputs = call_step(program, "predict_step", program.element(program.feed.sample(rows)))
+            outputs = program.finish.hooked(outputs, rows)
+        # One without a width may be as wide as the longest of its rows is, and there is none.
+        told = all(a.shape[:1] == (rows,) and 0 not in a.shape[1:] for a in outputs.values())
+        if not outputs or not told:
+            continue
+        try:
+            return schema_of(program.finish.classified(outputs))
+        except ModelError as error:
+            raise error.with_path(program.model.path) from error.__cause__
+    return None
 
 
 def _complaint(

@@ -14,6 +14,7 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
+from pipeline.alike import Alike
 from pipeline.errors import on_lines, printable
 from pipeline.progress_text import Pace, Standing, live_lines, shards_told
 from pipeline.screen import error_text, width_of
@@ -148,11 +149,13 @@ class Lines:
         # Programs that read the log want more of it than people do.
         self._hidden = {"debug", "info"} if quiet else set() if as_json else {"debug"}
         self._account = Account()
+        self._alike = Alike()
         self._last = time.monotonic()
 
     def event(self, name: str, text: str, **facts: Any) -> None:
         if facts.get("level", "info") in self._hidden:
             return
+        self._others()
         self._line(name, text, facts)
 
     def begin(self, *, rows: int, shards: int) -> None:
@@ -171,7 +174,9 @@ class Lines:
 
     def shard(self, outcome: Outcome) -> None:
         self._account.shard(outcome)
-        if outcome.error is not None:
+        if outcome.error is None:
+            return
+        if self._as_json or self._alike.is_new(outcome.shard, outcome.error):
             self._line(
                 "shard_failed",
                 outcome.error.message
@@ -185,12 +190,18 @@ class Lines:
             )
 
     def standing(self, report: RunReport) -> None:
-        pass
+        if report.state != "running":
+            self._others()
 
     def end(self) -> None:
-        pass
+        self._others()
+
+    def _others(self) -> None:
+        for line in self._alike.others():
+            self._line("shards_failed", line, {"level": "error"})
 
     def _progress(self) -> None:
+        self._others()
         if self._quiet:
             return
         at = self._account.standing
@@ -240,11 +251,13 @@ class Bar:
         self._live: Live | None = None
         self._account = Account()
         self._failed = 0
+        self._alike = Alike()
 
     def event(self, name: str, text: str, **facts: Any) -> None:  # noqa: ARG002 - the name is for machines
         level = facts.get("level", "info")
         if level == "debug":
             return
+        self._others()
         self._print(f"warning: {text}" if level == "warning" else text, level)
 
     def begin(self, *, rows: int, shards: int) -> None:
@@ -267,7 +280,7 @@ class Bar:
 
     def shard(self, outcome: Outcome) -> None:
         self._account.shard(outcome)
-        if outcome.error is None:
+        if outcome.error is None or not self._alike.is_new(outcome.shard, outcome.error):
             return
         self._failed += 1
         if self._failed <= SHOWN_FAILURES:
@@ -278,12 +291,18 @@ class Bar:
             )
 
     def standing(self, report: RunReport) -> None:
-        pass
+        if report.state != "running":
+            self._others()
 
     def end(self) -> None:
         if self._live is not None:
             self._live.stop()
             self._live = None
+        self._others()
+
+    def _others(self) -> None:
+        for line in self._alike.others():
+            self._print(line, "error")
 
     def _print(self, text: str, level: str) -> None:
         style = {"warning": "yellow", "error": "red"}.get(level)

@@ -7,15 +7,17 @@ is read, of the files that have the most of them first, and what is left out is 
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
 
-from pipeline.errors import DataError, NotFoundError
+from pipeline.errors import DataError, NotFoundError, StorageError
 from pipeline.footer import parquet_errors
 from pipeline.quarantine import COLUMN_COLUMN, dead_letter_name
 from pipeline.quarantine import REASON_COLUMN as LETTER_REASON
+from pipeline.storage import storage_at
 from pipeline.target import REASON_COLUMN
 
 if TYPE_CHECKING:
@@ -23,9 +25,13 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from pipeline.records import RunReport
     from pipeline.storage import Storage
 
 MOST_FILES = 200
+FEW_FILES = 8
+"""Files that are read at the end of a run: it is not to take longer for its last words."""
+
 MOST_ROWS = 20_000
 """Bad rows that are read of a file."""
 
@@ -61,7 +67,10 @@ class Reasons:
 
 
 def count(
-    output: Storage, quarantined: Mapping[str, int], null_scored: Mapping[str, int]
+    output: Storage,
+    quarantined: Mapping[str, int],
+    null_scored: Mapping[str, int],
+    most_files: int | None = None,
 ) -> Reasons:
     """Counts the reasons of an output's bad rows.
 
@@ -69,18 +78,20 @@ def count(
         output: The output.
         quarantined: Shard → rows of its dead-letter file.
         null_scored: Shard → rows with null predictions in its published file.
+        most_files: Files of each kind that are read; None: `MOST_FILES`.
 
     Raises:
         StorageError: Storage failed.
     """
+    most_files = most_files or MOST_FILES
     found = Reasons(of_rows=sum(quarantined.values()) + sum(null_scored.values()))
-    for shard in _most_first(quarantined):
+    for shard in _most_first(quarantined, most_files):
         name = dead_letter_name(shard)
         for batch in _batches(output, name, (COLUMN_COLUMN, LETTER_REASON), MOST_ROWS, found):
             columns, reasons = (batch.column(i).to_pylist() for i in range(2))
             for column, reason in zip(columns, reasons, strict=True):
                 found.add(column, reason)
-    for shard in _most_first(null_scored):
+    for shard in _most_first(null_scored, most_files):
         before = found.rows
         for batch in _batches(output, shard, (REASON_COLUMN,), MOST_LOOKED_AT, None):
             for reason in batch.column(0).drop_null().to_pylist():
@@ -90,9 +101,25 @@ def count(
     return found
 
 
-def _most_first(rows: Mapping[str, int]) -> list[str]:
+def of_run(report: RunReport) -> Reasons | None:
+    """The reasons of the bad rows of a run that has ended, by a few files; None: there are none,
+    or they cannot be read, which is no reason to end in another way."""
+    if not report.counts.bad:
+        return None
+    done = report.outcomes
+    with suppress(StorageError):
+        return count(
+            storage_at(report.output),
+            {o.shard: o.counts.quarantined for o in done},
+            {o.shard: o.counts.null_scored for o in done},
+            FEW_FILES,
+        )
+    return None
+
+
+def _most_first(rows: Mapping[str, int], most: int) -> list[str]:
     some = [shard for shard, count in rows.items() if count]
-    return sorted(some, key=lambda shard: (-rows[shard], shard))[:MOST_FILES]
+    return sorted(some, key=lambda shard: (-rows[shard], shard))[:most]
 
 
 def _batches(

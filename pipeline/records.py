@@ -296,6 +296,7 @@ class RunReport:
         host: The name of the machine.
         invocation: How the run was called for; None: by a program.
         timeline: How it went over time.
+        rows_failed: Rows of the shards that failed and could be read; 0 until the run has ended.
     """
 
     run_id: str
@@ -326,6 +327,7 @@ class RunReport:
     host: str = ""
     invocation: Invocation | None = None
     timeline: tuple[Point, ...] = ()
+    rows_failed: int = 0
 
     @property
     def failed(self) -> tuple[Outcome, ...]:

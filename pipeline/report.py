@@ -79,6 +79,7 @@ def as_json(report: RunReport, *, shards: bool = True) -> dict[str, Any]:
             "quarantined": counts.quarantined,
             "nonfinite": counts.nonfinite,
             "resumed": resumed(report),
+            "failed": report.rows_failed,
         },
         "fitting_batch_rows": report.fitting_batch_rows,
         "rows_per_second": round(rate(report), 1),

@@ -102,7 +102,8 @@ def facts(
             success=success,
             rows_in=counts.rows_in,
             scored=counts.scored,
-            bad=counts.bad,
+            null_scored=counts.null_scored,
+            quarantined=counts.quarantined,
             drifted=beyond(drift),
             baseline=str((drift or {}).get("baseline", "")),
         )

@@ -255,7 +255,9 @@ def _claimed(surveyed: Survey, run: Run, ready: Ready, identity: JobIdentity) ->
     record, plan = begin(surveyed, identity, ready.probe, ready.columns)
     run.claimed(identity, ready.probe, plan)
     manifest.withdraw(surveyed.output)
-    run.observer.event("probe", ready.probe)
+    # How big shards stream is of no interest to people who have none.
+    streams = not all(order.small for order in ready.units)
+    run.observer.event("probe", ready.probe, level="info" if streams else "debug")
     for note in ready.notes:
         run.observer.event("binding", note, level="warning")
     return record

@@ -50,6 +50,7 @@ class Run:
     ) -> None:
         self.observer = observer
         self._output = surveyed.output
+        self._found = surveyed.found
         self._begun = self._saved = time.monotonic()
         self._outcomes: list[Outcome] = []
         self._counts = RowCounts()
@@ -227,7 +228,7 @@ class Run:
 
     def _closed(self, error: ShardscoreError | None) -> RunReport:
         self._look()
-        final = self._now("finished", error)
+        final = replace(self._now("finished", error), rows_failed=self._rows_failed())
         done = final.shards_done_before + len(final.outcomes) - len(final.failed)
         if isinstance(error, StoppedError):
             final = replace(final, state="stopped")
@@ -244,6 +245,10 @@ class Run:
                 # What ended the run matters more than that its report could not be written.
                 return replace(final, state="broken", error=error or failure)
         return final
+
+    def _rows_failed(self) -> int:
+        failed = {outcome.shard for outcome in self._outcomes if outcome.status == "failed"}
+        return sum(s.rows for s in self._found.shards if s.name in failed) if failed else 0
 
     def _now(self, state: RunState, error: ShardscoreError | None = None) -> RunReport:
         after_load, workers = self._report.memory_after_load, self._workers_memory.values()

@@ -26,10 +26,12 @@ def status(output: str) -> dict[str, Any]:
     there = layout.published(storage).keys()
     # A plan that is lost lists nothing; the next run writes it again.
     planned = entries(storage, layout.plan_name(last["plan_id"])) if last else iter(())
-    listed = done = rows = rows_done = 0
+    listed = done = rows = rows_done = big = 0
+    small_rows = record.identity.small_shard_rows if record else 0
     for shard in planned:
         listed += 1
         rows += shard["rows"]
+        big += shard["rows"] > small_rows
         if shard["name"] in there:
             done += 1
             rows_done += shard["rows"]
@@ -43,6 +45,8 @@ def status(output: str) -> dict[str, Any]:
         "begun": record is not None or last is not None,
         "fingerprint": record.identity.fingerprint if record else None,
         "method": record.identity.method if record else None,
+        "small_method": record.identity.small_method if record else None,
+        "big_shards": big,
         "batch_size": record.identity.batch_size if record else None,
         "shards": {"total": total, "published": done},
         "rows": {"total": rows, "published": rows_done},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -15,10 +16,12 @@ from pipeline.wording import counted, duration, moment
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from pipeline.reason_counts import Reasons
     from pipeline.records import RunReport
 
 SHOWN_ROWS = 10
 SHOWN_FINDINGS = 20
+SHOWN_REASONS = 3
 SHOWN_BINDING = 40
 _CELL = 80
 _NAME = 240
@@ -38,18 +41,36 @@ _KEPT = {
 _LIST = re.compile(r"(?:fixed_size_list|list)<\w+: ([\w\[\]., ()]+)>(\[\d+\])?")
 
 
-def summary_text(report: RunReport, width: int = WIDTH) -> str:
-    """The closing summary of a run."""
+def summary_text(
+    report: RunReport,
+    width: int = WIDTH,
+    reasons: Reasons | None = None,
+    *,
+    what_next: bool = False,
+) -> str:
+    """The closing summary of a run.
+
+    Args:
+        report: The run.
+        width: Columns.
+        reasons: Why rows could not be scored, if that is known.
+        what_next: Whether to say what to do now that all is published.
+    """
     counts = report.counts
     output = short_path(report.output)
     if report.nothing_to_do:
         what = "the only shard is" if report.shards == 1 else f"all {report.shards:,} shards are"
         return on_screen(f"nothing to do: {what} published in {printable(output)}", width)
     lines = {"rows in": f"{counts.rows_in:,}", "scored": f"{counts.scored:,}"}
+    if report.rows_failed:
+        shards = counted(len(report.failed), "shard")
+        lines["rows in"] += f"; {report.rows_failed:,} more are in the {shards} that failed"
     if counts.null_scored:
-        lines["null-scored"] = f"{counts.null_scored:,}"
+        lines["null-scored"] = f"{counts.null_scored:,} (kept, without a prediction)"
     if counts.quarantined:
         lines["quarantined"] = f"{counts.quarantined:,} (see {output}/_shardscore/quarantine/)"
+    if reasons is not None and reasons.rows:
+        lines["why"] = _why(reasons)
     if counts.nonfinite:
         lines["not finite"] = (
             f"{counts.nonfinite:,} of the scored have a NaN or infinite prediction "
@@ -57,10 +78,10 @@ def summary_text(report: RunReport, width: int = WIDTH) -> str:
         )
     lines["shards"] = _shards(report)
     if report.failed:
-        lines["failed"] = f"`shardscore status {output}` lists them, and why"
-    lines["time"] = _seconds(report.seconds)
-    if counts.rows_in:
-        lines["time"] += f", scoring at {rate(report):,.0f} rows/s"
+        # Where none could be scored the output was never begun, and has no report.
+        by = f"status {output}" if report.plan_id else "plan --json"
+        lines["failed"] = f"`shardscore {by}` lists them, and why"
+    lines["time"] = _time(report)
     if report.memory_after_load:
         lines["memory"] = (
             f"{size(report.memory_peak)} at its peak, of which "
@@ -80,7 +101,33 @@ def summary_text(report: RunReport, width: int = WIDTH) -> str:
             f"{short_path(report.drift.baseline)})"
         )
     lines["output"] = output
+    if what_next and report.state == "finished":
+        where = shlex.quote(output)
+        lines["next"] = f"shardscore verify {where} and shardscore report {where}"
     return aligned(lines, width)
+
+
+def _why(reasons: Reasons) -> str:
+    """The most frequent reasons, and how many rows have each of them."""
+    most = reasons.counted.most_common(SHOWN_REASONS)
+    parts = [
+        f"{cut(printable(reason.removesuffix('.')), _CELL)} ({counted(rows, 'row')})"
+        for (_, reason), rows in most
+    ]
+    left = reasons.of_rows - sum(rows for _, rows in most)
+    return "; ".join(parts + ([f"others ({counted(left, 'row')})"] if left else []))
+
+
+def _time(report: RunReport) -> str:
+    """How long a run took, and how fast it scored: start-up is no part of the rate."""
+    text = _seconds(report.seconds)
+    if not report.counts.rows_in:
+        return text
+    speed = f"at {rate(report):,.0f} rows/s"
+    if not report.scoring_seconds:
+        return f"{text}, scoring {speed}"
+    start = _seconds(report.seconds - report.scoring_seconds)
+    return f"{text}: {start} to start, then {_seconds(report.scoring_seconds)} {speed}"
 
 
 def plan_text(document: dict[str, Any], width: int = WIDTH) -> str:
@@ -108,9 +155,11 @@ def plan_text(document: dict[str, Any], width: int = WIDTH) -> str:
         threads = counted(document["threads"], "thread")
         lines["workers"] = f"{document['workers']:,}, each with pools of {threads}"
     lines["bad rows"] = _BAD_ROWS.get(document["on_bad_row"], document["on_bad_row"])
-    lines["kept"] = _kept(document["keep"])
+    lines["kept"] = _kept(document.get("kept"), document["keep"])
     predicted = document.get("predictions", {})
-    if len(predicted) == 1:
+    if "binding" in document and not predicted:
+        lines["predicted"] = "known when the first rows are scored"
+    elif len(predicted) == 1:
         lines["predicted"] = ", ".join(f"{n} ({_type(kind)})" for n, kind in predicted.items())
     if document["other_files"]:
         lines["besides"] = _others(document["other_files"])
@@ -132,7 +181,7 @@ def status_text(document: dict[str, Any], width: int = WIDTH) -> str:
     lines = {"output": short_path(document["output"])}
     if document["fingerprint"]:
         batches = f"batches of {counted(document['batch_size'], 'row')}"
-        lines["job"] = f"{document['fingerprint'][:12]}…, {batches}, {document['method']}"
+        lines["job"] = f"{document['fingerprint'][:12]}…, {batches}, {_streamed(document)}"
     lines |= {
         "shards": f"{shards['published']:,} of {shards['total']:,} published",
         "rows": f"{rows['published']:,} of {rows['total']:,} in published shards",
@@ -148,7 +197,7 @@ def status_text(document: dict[str, Any], width: int = WIDTH) -> str:
         lines |= _last_run(last, rows["total"] - rows["published"])
         failed = [o for o in last.get("outcomes", ()) if o["error"]]
     lines["_SUCCESS"] = "there" if document["success"] else "not there"
-    lines["complete"] = "yes" if document["complete"] else "no"
+    lines["complete"] = _complete(document)
     parts = [aligned(lines, width)]
     if saved:
         there = [(_name(name), f"{count:,}") for name, count in sorted(saved.items())]
@@ -165,6 +214,25 @@ def status_text(document: dict[str, Any], width: int = WIDTH) -> str:
             plain = [(shard, text) for shard, _, text in why]
             parts.append(_cut_table(("failed", "why"), plain, SHOWN_ROWS, width))
     return "\n\n".join(parts)
+
+
+def _streamed(document: Mapping[str, Any]) -> str:
+    """By which method big shards are scored, or small ones where there are no others."""
+    if document["big_shards"]:
+        return f"big shards by {document['method']}()"
+    return f"{document['small_method']}()"
+
+
+def _complete(document: Mapping[str, Any]) -> str:
+    """Whether all is published of what the last run found: what came since, storage cannot tell."""
+    last = document["last_run"]
+    if not document["complete"]:
+        return "no"
+    if last is None:
+        return "yes"
+    if last.get("share"):
+        return f"yes, of the plan {last['plan_id']}"
+    return f"yes, of the input as listed {moment(last['started'])}"
 
 
 def _last_run(last: dict[str, Any], rows_left: int) -> dict[str, str]:
@@ -283,7 +351,10 @@ def _by(shards: int, which: str, method: str) -> str:
     return f"{shards:,}{which}, by {method}" if shards else f"none{which}"
 
 
-def _kept(keep: Sequence[str]) -> str:
+def _kept(names: Sequence[str] | None, keep: Sequence[str]) -> str:
+    """The columns that are kept, or what was said of them as long as no model tells the others."""
+    if names is not None:
+        return shortened([clipped(name, _CELL // 2) for name in names]) or _KEPT["none"]
     if len(keep) == 1 and keep[0] in _KEPT:
         return _KEPT[keep[0]]
     return shortened([clipped(name, _CELL // 2) for name in keep])

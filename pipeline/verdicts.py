@@ -35,7 +35,8 @@ class Standing:
         success: Whether `_SUCCESS` is there.
         rows_in: Rows of the published shards.
         scored: Those of them with a prediction.
-        bad: Those that could not be scored.
+        null_scored: Those that are kept with null predictions.
+        quarantined: Those in the dead-letter files.
         drifted: What the predictions differ in from those of the baseline by more than is allowed.
         baseline: The baseline's address.
     """
@@ -48,7 +49,8 @@ class Standing:
     success: bool
     rows_in: int
     scored: int
-    bad: int
+    null_scored: int = 0
+    quarantined: int = 0
     drifted: Sequence[str] = ()
     baseline: str = ""
 
@@ -80,15 +82,17 @@ def verdict(standing: Standing) -> tuple[Level, str]:
             f"All {_shards(at.shards)} are published, but the output is not marked complete: "
             f"{_AGAIN}."
         )
-    if at.rows_in != at.scored + at.bad:
+    known = at.scored + at.null_scored + at.quarantined
+    if at.rows_in != known:
         return "bad", (
-            f"{at.rows_in:,} rows went in, and {at.scored + at.bad:,} are accounted for: "
+            f"{at.rows_in:,} rows went in, and {known:,} are accounted for: "
             "run verify on the output."
         )
-    bad = f"{at.bad:,} set aside" if at.bad else "none set aside"
+    bad = [f"{at.quarantined:,} set aside"] if at.quarantined else []
+    bad += [f"{at.null_scored:,} kept with null predictions"] if at.null_scored else []
     return "good", (
         f"All {at.rows_in:,} rows of {_shards(at.shards)} are accounted for: "
-        f"{at.scored:,} scored, {bad}."
+        f"{at.scored:,} scored, {', '.join(bad) or 'none set aside'}."
     )
 
 

@@ -67,8 +67,11 @@ def test_a_custom_predict_step_gives_what_model_predict_gives(
 
 
 def test_the_step_that_predict_on_batch_would_break_is_said_once(tmp_path: Path, cli: Any) -> None:
-    done = score_digits(cli, "digits_whole", tmp_path / "out")
-    assert done.err.count("predict_on_batch() would be wrong") == 1
+    said = "predict_on_batch() would hand it a tuple"
+    small = score_digits(cli, "digits_whole", tmp_path / "small")
+    assert said not in small.err  # nothing streams
+    done = score_digits(cli, "digits_whole", tmp_path / "out", "--small-shard-rows", 0)
+    assert done.err.count(said) == 1
     assert "(1, 256, 10)" in done.err
 
 

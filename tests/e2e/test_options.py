@@ -111,6 +111,7 @@ def one_input(tmp_path: Path) -> Path:
         ((), "which columns feed the model is not said"),
         (("--features", "z*"), "--features names a column that no shard has"),
         (("--features", "a,b"), "repeat --features for each column"),
+        (("--features", "[ab],x*"), "repeat --features for each column"),
         (("--features", "a", "--features", "b", "--keep", "nope"), "--keep names a column"),
     ],
 )
@@ -143,7 +144,10 @@ def test_a_glob_in_an_odd_order_is_pointed_out(score: Any, one_input: Path, tmp_
     shard(tmp_path / "odd" / "1.parquet", rows=1, **columns)
     done = score("--features", "f*", model=one_input, input=tmp_path / "odd")
     assert done.code == 0
-    assert "taken in the table's order: f2, f1" in done.err
+    assert "taken in the table's order: f2, f1; name them one by one" in done.err
+    where = {"input": tmp_path / "odd", "output": tmp_path / "two"}
+    several = score("--features", "f*", "--features", "*1", model=one_input, **where)
+    assert "taken pattern by pattern, each in the table's order: f2, f1" in several.err
     assert sums(tmp_path / "out" / "1.parquet") == [21.0]
 
 

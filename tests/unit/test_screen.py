@@ -177,6 +177,8 @@ def status_of(names: list[str]) -> dict[str, Any]:
         "fingerprint": "0" * 64,
         "batch_size": 8192,
         "method": "predict_on_batch",
+        "small_method": "predict",
+        "big_shards": 9_000,
         "shards": {"total": 10_000, "published": 2},
         "rows": {"total": 10**12, "published": 10**11},
         "other_files": 1,
@@ -323,12 +325,13 @@ def test_a_summary_fits() -> None:
     )
     lines = summary_text(ended, 60).splitlines()
     assert [line for line in lines if columns(line) > 60] == []
-    assert "time:          111 h 6 min, scoring at 2,500,000 rows/s" in lines
+    told = " ".join(" ".join(lines).split())
+    assert "time: 111 h 6 min: 0.0 s to start, then 111 h 6 min at 2,500,000 rows/s" in told
 
 
 def test_a_summary_says_where_failed_shards_are_listed() -> None:
     failed = Outcome("a", "failed", error=BadRowError("a bad row"))
-    ended = replace(report("incomplete"), output="/data/out", outcomes=(failed,))
+    ended = replace(report("incomplete"), output="/data/out", plan_id="p", outcomes=(failed,))
     assert "failed:  `shardscore status /data/out` lists them, and why" in summary_text(ended)
     assert "failed:" not in summary_text(report("finished"))
 

@@ -131,6 +131,40 @@ STATUS: dict[str, Any] = {
     "last_run": None,
 }
 
+LAST_RUN: dict[str, Any] = {
+    "state": "finished",
+    "started": "2026-11-28T03:01:00+00:00",
+    "updated": "2026-11-28T03:02:00+00:00",
+    "seconds": 60.0,
+    "share": None,
+    "plan_id": "0123",
+    "rows": {"scored": 900, "quarantined": 0, "null_scored": 0},
+    "error": None,
+}
+
+
+@pytest.mark.parametrize(
+    ("facts", "told"),
+    [
+        ({}, "yes, of the input as listed 2026-11-28 03:01:00 UTC"),
+        ({"last_run": {**LAST_RUN, "share": [0, 2]}}, "yes, of the plan 0123"),
+        ({"last_run": None}, "yes"),
+        ({"complete": False}, "no"),
+    ],
+)
+def test_a_status_says_of_which_input_an_output_is_complete(
+    facts: dict[str, Any], told: str
+) -> None:
+    text = status_text({**STATUS, "complete": True, "last_run": LAST_RUN, **facts})
+    assert f"\ncomplete:    {told}\n" in text
+
+
+@pytest.mark.parametrize(("big", "told"), [(0, "predict()"), (3, "big shards by predict_step()")])
+def test_a_status_names_the_method_that_streams_where_something_does(big: int, told: str) -> None:
+    made = {"fingerprint": "f" * 64, "batch_size": 8192, "method": "predict_step"}
+    text = status_text({**STATUS, **made, "small_method": "predict", "big_shards": big})
+    assert f"batches of 8,192 rows, {told}\n" in text
+
 
 def test_a_status_shows_the_shards_in_progress_and_whether_success_is_there() -> None:
     assert status_text(STATUS) == (

@@ -12,7 +12,7 @@ from pipeline.verdicts import Standing, verdict
 def standing(**facts: Any) -> Standing:
     known = {
         "state": "finished", "error": {}, "shards": 42, "published": 42, "failed": (),
-        "success": True, "rows_in": 1000, "scored": 990, "bad": 10,
+        "success": True, "rows_in": 1000, "scored": 990, "quarantined": 10,
     }  # fmt: skip
     return Standing(**{**known, **facts})
 
@@ -30,7 +30,13 @@ FULL = {"kind": "StorageError", "message": "the disk is full"}
             "All 1,000 rows of 42 shards are accounted for: 990 scored, 10 set aside.",
         ),
         (
-            {"scored": 1000, "bad": 0, "shards": 1, "published": 1},
+            {"quarantined": 0, "null_scored": 10},
+            "good",
+            "All 1,000 rows of 42 shards are accounted for: 990 scored, "
+            "10 kept with null predictions.",
+        ),
+        (
+            {"scored": 1000, "quarantined": 0, "shards": 1, "published": 1},
             "good",
             "All 1,000 rows of 1 shard are accounted for: 1,000 scored, none set aside.",
         ),
