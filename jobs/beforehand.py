@@ -69,7 +69,7 @@ def compare(
     On your model and your rows. Each method at each batch size runs in a process of its own: rows
     a second, memory, and whether it gives what predict() gives. Takes about a minute.
     """
-    from jobs.settings import job_from
+    from jobs.settings import NOWHERE, job_from
     from pipeline.compare import SIZES
     from pipeline.compare import compare as run_compare
     from pipeline.compare_text import compare_text
@@ -79,7 +79,7 @@ def compare(
     asked = given(locals())
     sizes = SIZES if batch_sizes is None else _sizes(batch_sizes)
     # Nothing is read of an output, but what lies in that of the job file is no input.
-    job = job_from(asked, config, output=_NOWHERE)
+    job = job_from(asked, config, output=NOWHERE)
     if write is not None:
         _edited(write, {"batch_size": 1, "method": "auto"})  # what is wrong with it is said now
     stop = Stop()
@@ -97,10 +97,6 @@ def compare(
         _write_choice(write, document["recommendation"], job)
 
 
-_NOWHERE = "/nonexistent/output"
-"""Where a job without an output would have it."""
-
-
 def _edited(path: Path, values: dict[str, Any]) -> str | None:
     """The text of a job file with values set; None if there is no such file."""
     from pipeline.job_file import read_text
@@ -112,6 +108,7 @@ def _edited(path: Path, values: dict[str, Any]) -> str | None:
 
 def _write_choice(path: Path, found: dict[str, Any] | None, job: Job) -> None:
     """Sets what is recommended in a job file, or writes one."""
+    from jobs.settings import NOWHERE
     from pipeline.init_job import draft
     from pipeline.init_text import job_text
     from pipeline.job_file import write_text
@@ -122,7 +119,7 @@ def _write_choice(path: Path, found: dict[str, Any] | None, job: Job) -> None:
     text = _edited(path, values)
     if text is None:
         folder = path.absolute().parent
-        output = str(folder / "scored") if job.output == _NOWHERE else job.output
+        output = str(folder / "scored") if job.output == NOWHERE else job.output
         drafted = draft(job.model_copy(update={**values, "output": output}))
         write_text(path, job_text(drafted, folder), replace=False)
     else:

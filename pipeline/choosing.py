@@ -77,14 +77,16 @@ def _columns_of(
             "which columns feed the model is not said",
             expected=f"columns for {spec}",
             received="columns " + shortened(schema.names),
-            hint="name them in order with --features (names or globs), or in the TOML",
+            hint="name them in order with --features (names or globs), or in the job file, at the "
+            "lines that `init` marked DECIDE",
         )
     raise ContractError(
         f"no column feeds the model's input {spec.name!r}",
         column=spec.name,
         expected=f"a column of that name for {spec}",
         received="columns " + shortened(schema.names),
-        hint="rename the column, or map the input to others in the [inputs] table of the TOML",
+        hint="rename the column, or map the input to others in the [inputs] table of the job file, "
+        "at the lines that `init` marked DECIDE",
     )
 
 
