@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,9 +11,10 @@ import typer
 
 from jobs import options as opt  # noqa: TC001 - Typer reads the annotations at run time
 from jobs.given import given, heed_signals
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
+    from pipeline.init_job import Draft
     from pipeline.job import Job
 
 BatchSizes = Annotated[
@@ -157,28 +159,68 @@ def init(
     postprocess: opt.Postprocess = None,
     follow_links: opt.FollowLinks = None,
     force: Force = False,
+    as_json: opt.AsJson = False,
 ) -> None:
     """Write a commented job file for a model and its data.
 
-    `score --config` accepts it as it stands. No row is read. The columns are bound as `score`
-    would bind them.
+    The columns are bound as `score` would bind them. No row is read. What the model and the data do
+    not tell is left to you: the file marks it DECIDE, with what is most likely in a line that is
+    commented out, and `plan` and `score` refuse the job until it is decided. Ends with 0 if the
+    file is written, whether decisions are left or not: standard error lists them, and --json
+    ("decisions").
     """
-    from jobs.settings import job_from
-    from pipeline.init_job import draft
-    from pipeline.init_text import job_text
-    from pipeline.job_file import refuse_existing, write_text
+    from pipeline.memory import keep_imports, no_collections
 
     path = None if output == "-" else Path(output)
+    if path is None and as_json:
+        raise UsageError("-o - prints the file, --json the result", hint="give one of them")
+    keep_imports()
+    with no_collections():
+        from jobs.settings import job_from
+        from pipeline.init_job import draft
+        from pipeline.init_text import decisions_text, job_text
+        from pipeline.job_file import refuse_existing, write_text
+        from pipeline.runtime import begin_import
+
     if path is not None and not force:
         refuse_existing(path)  # before the model is loaded
     folder = Path.cwd() if path is None else path.absolute().parent
     job = job_from(given(locals()) | {"output": str(folder / "scored")}, None)
+    begin_import()
     drafted = draft(job)
     text = job_text(drafted, folder)
     for note in drafted.notes:
         typer.echo(f"note: {note}", err=True)
     if path is None:
         print(text, end="")
+        typer.echo(decisions_text(drafted.decisions, "the file"), nl=False, err=True)
         return
     write_text(path, text, replace=force)
-    typer.echo(f"{path} is written; next: shardscore plan --config {path}", err=True)
+    following = f"shardscore plan --config {shlex.quote(str(path))}"
+    if as_json:
+        print(json.dumps(_told(drafted, path, following), indent=1))
+        return
+    typer.echo(f"{path} is written", err=True)
+    typer.echo(decisions_text(drafted.decisions, str(path)), nl=False, err=True)
+    then = "decide, then" if drafted.decisions else "next"
+    typer.echo(f"{then}: {following}", err=True)
+
+
+def _told(drafted: Draft, path: Path, following: str) -> dict[str, Any]:
+    """What `init` did, for a script: the file, and what is left to decide in it."""
+    return {
+        "format": 1,
+        "path": str(path),
+        "decisions": [
+            {
+                "name": one.name,
+                "of_input": one.of_input,
+                "question": one.question,
+                "proposed": one.value,
+                "others": list(one.others),
+            }
+            for one in drafted.decisions
+        ],
+        "notes": list(drafted.notes),
+        "next": following,
+    }
