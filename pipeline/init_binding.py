@@ -12,6 +12,7 @@ said, then with one thing after the other.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -264,8 +265,8 @@ class _Binder:
     @property
     def _names(self) -> list[str]:
         """The columns that a job can name: those with a name, and one that is theirs alone."""
-        names = self.schema.names
-        return [name for name in names if name and names.count(name) == 1]
+        times = Counter(self.schema.names)
+        return [name for name, count in times.items() if name and count == 1]
 
     def _fitting(self, spec: InputSpec) -> dict[str, BoundInput]:
         """The columns that can feed an input by themselves, in the table's order."""

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 from pipeline.binding import Reading
 from pipeline.columns import nesting
 from pipeline.contract import contracts, refuse_unknown_names
+from pipeline.conversions import conversion_of
 from pipeline.discover import discover
-from pipeline.errors import ContractError, ModelError, shortened
+from pipeline.errors import ContractError, ModelError, UnknownInputsError, shortened
 from pipeline.feed import options_of
 from pipeline.init_binding import ANY_LOSS, Part, bound_inputs
 from pipeline.init_rounding import rounding
 from pipeline.input_options import InputOptions, as_written
-from pipeline.model import load
+from pipeline.model import digest_model, load
 from pipeline.outputs import is_float
 from pipeline.prepare import program_for
 from pipeline.probe import without_rows
@@ -28,6 +29,8 @@ from pipeline.unbegun import unbegun
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    import pyarrow as pa
 
     from pipeline.contract import Contract
     from pipeline.init_binding import BoundInput
@@ -93,8 +96,20 @@ def draft(job: Job) -> Draft:
     found = discover(job.input, job.output, follow_links=job.follow_links)
     if not found.shards:
         raise found.failed[0].error
-    model = load(job.model, job.imports, job.model_sha256, said=options_of(job, None))
     first = found.shards[0]
+    remarks = {
+        "input": f"shards: {len(found.shards):,}, rows: {sum(s.rows for s in found.shards):,}"
+    }
+    try:
+        model = load(job.model, job.imports, job.model_sha256, said=options_of(job, None))
+    except UnknownInputsError:
+        if job.inputs or job.preprocess is not None:
+            raise
+        refuse_unknown_names(job, found.shards)
+        asked = _about_silence(job, first.schema)
+        sha256 = digest_model(job.model, job.model_sha256)
+        silent = job.model_copy(update={"features": ()})
+        return Draft(silent, (), sha256, (asked,), remarks, {}, ())
     refuse_unknown_names(job, found.shards)
     try:
         inputs = bound_inputs(model.signature, job, first.schema)
@@ -121,11 +136,10 @@ def draft(job: Job) -> Draft:
     inputs = tuple(
         replace(one, uses=binding[one.name].uses) if one.feeds else one for one in inputs
     )
-    remarks = {
-        "input": f"shards: {len(found.shards):,}, rows: {sum(s.rows for s in found.shards):,}",
-        "batch_size": f"auto: {model.signature.batch_size():,} for this model; `shardscore "
-        "compare` measures what is fastest",
-    }
+    remarks["batch_size"] = (
+        f"auto: {model.signature.batch_size():,} for this model; `shardscore compare` measures "
+        "what is fastest"
+    )
     update: dict[str, Any] = {"allow_lossy": ()} if lossy else {}
     reasons = _reasons(inputs, good, found.shards)
     if job.on_bad_row == "fail" and reasons:
@@ -187,6 +201,24 @@ def _about_inputs(inputs: Iterable[BoundInput]) -> Iterable[Decision]:
                 value=as_written(table) if one.columns else None,
                 others=one.others,
             )
+
+
+def _about_silence(job: Job, schema: pa.Schema) -> Decision:
+    """A model that does not say what it takes: one tensor of numbers is as good a guess as any."""
+    kinds = {field.name: field.type for field in schema if field.name}
+    numbers = [name for name, kind in kinds.items() if conversion_of(kind, "float32") is not None]
+    columns = list(job.features) or numbers or list(kinds)[:1]
+    return Decision(
+        name="features",
+        of_input=True,
+        question="what does the model take? It does not say, so this is a guess",
+        remarks=(
+            "a line for each of its inputs, with the shape of one row ([] for a scalar) and the "
+            "type; or call the model once on a batch before model.save(), and run init again",
+            f"columns: {', '.join(f'{name} ({kind})' for name, kind in kinds.items())}",
+        ),
+        value={"columns": columns, "dtype": "float32", "shape": [len(columns)]},
+    )
 
 
 def _about_rounding(lossy: Rounding) -> Decision:

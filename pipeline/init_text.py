@@ -240,6 +240,8 @@ def _inputs(draft: Draft, values: dict[str, Any]) -> list[str]:
     """Each input with what feeds it, as lines of the table, or as comments where `features` say."""
     open_ = {decision.name: decision for decision in draft.decisions if decision.of_input}
     lines = ["[inputs]"] if values or open_ else []
+    known = {one.name for one in draft.inputs}
+    lines += [line for name in open_ if name not in known for line in _to_decide(open_[name])]
     for one in draft.inputs:
         kinds = dict.fromkeys(f"{use.type}, {use.described}" for use in one.uses)
         origin = f", from {'; '.join(kinds)}" if kinds else ""
