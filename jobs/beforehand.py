@@ -216,7 +216,7 @@ def _told(drafted: Draft, path: Path, following: str) -> dict[str, Any]:
                 "name": one.name,
                 "of_input": one.of_input,
                 "question": one.question,
-                "proposed": one.value,
+                "value": one.value,
                 "others": list(one.others),
             }
             for one in drafted.decisions

@@ -236,7 +236,9 @@ def stable(text: str) -> str:
 def test_a_vector_of_many_columns_is_drafted_in_the_tables_order(init: Any, tmp_path: Path) -> None:
     import keras
 
-    model = keras.Sequential([keras.Input((10,)), keras.layers.Dense(1, use_bias=False)])
+    model = keras.Sequential(
+        [keras.Input((10,), name="sizes"), keras.layers.Dense(1, use_bias=False)]
+    )
     model.set_weights([10.0 ** np.arange(10).reshape(10, 1)])
     model.save(tmp_path / "tumour.keras")
     columns = {name: [1.0, 2.0] for name in PARTS}
@@ -246,7 +248,7 @@ def test_a_vector_of_many_columns_is_drafted_in_the_tables_order(init: Any, tmp_
         **{"id": None, "a": None, "b": None, "patient": ["p", "q"], **columns, "seen_on": day},
     )
     text, scored = init("--model", tmp_path / "tumour.keras", "--input", tmp_path / "patients")
-    assert tomllib.loads(text)["inputs"] == {"input_layer": PARTS}
+    assert tomllib.loads(text)["inputs"] == {"sizes": PARTS}
     assert tomllib.loads(text)["allow_lossy"] == ["*"]
     assert scored["prediction"].to_pylist() == [
         pytest.approx(1111111111),
@@ -260,8 +262,9 @@ def test_how_images_were_prepared_is_left_to_the_user(draft: Any, cli: Any, tmp_
     import keras
     import tensorflow as tf
 
-    layers = [keras.layers.Flatten(), keras.layers.Dense(10, "softmax", name="digit")]
-    keras.Sequential([keras.Input((8, 8, 1)), *layers]).save(tmp_path / "reader.keras")
+    pixels = keras.Input((8, 8, 1), name="pixels")
+    scores = keras.layers.Dense(10, "softmax")(keras.layers.Flatten()(pixels))
+    keras.Model(pixels, scores).save(tmp_path / "reader.keras")
     png = tf.io.encode_png(np.full((8, 8, 1), 255, np.uint8)).numpy()
     shard(tmp_path / "scans" / "1.parquet", rows=1, a=None, b=None, scan=[png])
     text = draft("--model", tmp_path / "reader.keras", "--input", tmp_path / "scans")
@@ -342,15 +345,16 @@ def test_all_columns_that_fit_a_vector_are_listed_where_their_number_does_not(
 ) -> None:
     import keras
 
-    keras.Sequential([keras.Input((width,)), keras.layers.Dense(1)]).save(tmp_path / "m.keras")
+    vector = keras.Input((width,), name="vector")
+    keras.Model(vector, keras.layers.Dense(1)(vector)).save(tmp_path / "m.keras")
     shard(tmp_path / "lake" / "1.parquet", id=None, c=pa.array([1.0] * 10, pa.float32()))
     text = draft("--model", tmp_path / "m.keras", "--input", tmp_path / "lake")
     assert question in text
-    assert '# input_layer = ["a", "b", "c"]' in text
+    assert '# vector = ["a", "b", "c"]' in text
     (tmp_path / "job.toml").write_text(decided(text))
     refused = cli("plan", "--config", tmp_path / "job.toml")
     assert refused.code == 65
-    assert "the columns do not fit the model's input 'input_layer'" in refused.err
+    assert "the columns do not fit the model's input 'vector'" in refused.err
 
 
 def test_a_model_that_does_not_say_what_it_takes_has_a_line_for_it(
