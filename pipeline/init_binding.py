@@ -219,7 +219,8 @@ class _Binder:
             question = f"which {width} of these {count} columns feed it, {order}? Their types fit"
         else:
             question = f"which {width} columns feed it, {order}? Of {count} alone the types fit"
-        remarks = (*told, "they stand in the table's order")
+        question += ", in the table's order"
+        remarks = told
         if late := [name for name in parts if name in times]:
             remarks += (f"left out, since times need a unit: {', '.join(late)}",)
         if used := [name for name in likely if name not in columns]:

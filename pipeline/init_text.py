@@ -102,8 +102,8 @@ def job_text(draft: Draft, folder: Path) -> str:
     if count := len(draft.decisions):
         left = "1 decision is" if count == 1 else f"{count:,} decisions are"
         lines += _comment(
-            f"{left} left to you: see DECIDE. Make the line below it right, and take its # away. "
-            "Until then, plan and score refuse this job."
+            f"{left} left to you: look for DECIDE. Make what is commented out below it right, and "
+            "take its # away. Until then plan and score refuse this job, and say why."
         )
     shown: set[str] = set()
     for title, names in _PARTS:
