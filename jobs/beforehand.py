@@ -180,13 +180,11 @@ def init(
         from pipeline.init_job import draft
         from pipeline.init_text import decisions_text, job_text
         from pipeline.job_file import refuse_existing, write_text
-        from pipeline.runtime import begin_import
 
     if path is not None and not force:
         refuse_existing(path)  # before the model is loaded
     folder = Path.cwd() if path is None else path.absolute().parent
     job = job_from(given(locals()) | {"output": str(folder / "scored")}, None)
-    begin_import()
     drafted = draft(job)
     text = job_text(drafted, folder)
     for note in drafted.notes:

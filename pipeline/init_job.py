@@ -15,16 +15,18 @@ from pipeline.binding import Reading
 from pipeline.columns import nesting
 from pipeline.contract import contracts, refuse_unknown_names
 from pipeline.conversions import conversion_of
-from pipeline.discover import discover
+from pipeline.discover import described, is_readable, listed
 from pipeline.errors import ContractError, ModelError, UnknownInputsError, shortened
 from pipeline.feed import options_of
 from pipeline.init_binding import ANY_LOSS, Part, bound_inputs
 from pipeline.init_rounding import rounding
 from pipeline.input_options import InputOptions, as_written
 from pipeline.model import digest_model, load
+from pipeline.model_file import kind_of
 from pipeline.outputs import is_float
 from pipeline.prepare import program_for
 from pipeline.probe import without_rows
+from pipeline.runtime import begin_import
 from pipeline.unbegun import unbegun
 
 if TYPE_CHECKING:
@@ -38,6 +40,9 @@ if TYPE_CHECKING:
     from pipeline.job import Job
     from pipeline.predictions import PredictionSchema
     from pipeline.records import FailedShard, Shard
+
+_TRIED = 16
+"""Files that are looked into, before the others are, for one that can be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +98,11 @@ def draft(job: Job) -> Draft:
         ContractError: The columns that the job names cannot feed the model.
         ConfigError: The job says what does not fit the model.
     """
-    found = discover(job.input, job.output, follow_links=job.follow_links)
+    files = listed(job.input, job.output, follow_links=job.follow_links)
+    kind_of(job.model)
+    if any(is_readable(file, job.output) for file in files[:_TRIED]):
+        begin_import()  # while footers are read; not before, since who leaves waits for its end
+    found = described(files, job.output)
     if not found.shards:
         raise found.failed[0].error
     first = found.shards[0]
