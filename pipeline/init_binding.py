@@ -16,31 +16,25 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-import pyarrow.types as pt
-
 from pipeline.binding import Reading, check
 from pipeline.columns import expand, find, nesting, value_type
-from pipeline.conversions import MANTISSA, conversion_of, is_bytes, is_time, unit_of
+from pipeline.conversions import conversion_of, is_time
 from pipeline.errors import ConfigError, ContractError, ShardscoreError, shortened
 from pipeline.feed import feed_for
 from pipeline.init_candidates import likeness, plain, ranked
+from pipeline.init_ways import ways
 from pipeline.input_options import InputOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Collection, Sequence
+
+    import pyarrow as pa
 
     from pipeline.binding import ColumnUse
     from pipeline.job import Job
     from pipeline.signature import InputSpec, Signature
 
 ANY_LOSS = ("*",)
-
-_LENGTH = 128
-"""How long sequences are made where neither the model nor the table says it."""
-
-_SIZE = [224, 224]
-"""Height and width of images, likewise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +70,6 @@ class Part:
     """Some of a model's inputs, as the binding takes inputs."""
 
     inputs: tuple[InputSpec, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Way:
-    """A way to read columns: what is said of them, whether that is a guess, and what to know."""
-
-    options: dict[str, Any]
-    question: str | None = None
-    remarks: tuple[str, ...] = ()
 
 
 def bound_inputs(signature: Signature, job: Job, schema: pa.Schema) -> tuple[BoundInput, ...]:
@@ -251,7 +236,7 @@ class _Binder:
         """
         given = self.job.inputs[spec.name].said if spec.name in self.job.inputs else {}
         failures: list[ShardscoreError] = []
-        for way in self._ways(spec, columns):
+        for way in ways(spec, [one for name in columns for one in find(self.schema, name)]):
             said = {**way.options, **given}
             try:
                 uses = self._checked(spec, columns, said)
@@ -303,60 +288,3 @@ class _Binder:
             spec = next(one for one in fed.inputs if one.name == spec.name)
         reading = Reading(inputs, job.time_unit, ANY_LOSS)
         return check(Part((spec,)), {spec.name: columns}, self.schema, reading).inputs[0].uses
-
-    def _ways(self, spec: InputSpec, columns: Sequence[str]) -> Iterator[_Way]:
-        """What may be said of how columns are read, the least first."""
-        yield _Way({})
-        found = [column for name in columns for column in find(self.schema, name)]
-        kinds = [value_type(column.type) for column in found]
-        if any(map(is_time, kinds)):
-            unit = _unit(kinds, spec.dtype)
-            yield _Way(
-                {"unit": unit},
-                f"in what were times counted in the training? {unit} is a guess",
-                ("days, s, ms, us or ns; dates and timestamps are counted from 1970 on",),
-            )
-        if len(spec.shape) in {2, 3} and any(map(is_bytes, kinds)):
-            yield _as_images(spec)
-        if spec.shape and any(nesting(column.type)[0] for column in found):
-            length = spec.shape[0] or _LENGTH
-            yield _Way(
-                {"length": length},
-                f"how were lists padded in the training? With 0 at their end, to {length}, is a "
-                "guess",
-                (
-                    'lists that are longer are bad rows unless truncate = "end" or "start"; '
-                    'pad = "before" and pad_value say the rest',
-                ),
-            )
-
-
-def _as_images(spec: InputSpec) -> _Way:
-    """Encoded images for an input: what the model leaves open of them is asked for."""
-    options: dict[str, Any] = {}
-    remarks = []
-    height, width, channels = (*spec.shape, 1)[:3]
-    if height is None or width is None:
-        options["size"] = _SIZE
-        remarks.append("size: height and width in pixels, which the model leaves open")
-    if channels is None:
-        options["channels"] = 3
-        remarks.append("channels: 1 is gray, 3 is colour, 4 has alpha")
-    if spec.dtype in MANTISSA:
-        options["scale"] = "none"
-        remarks.append(
-            'scale: "none" (pixels from 0 to 255), "0..1" or "-1..1"; a wrong one runs without any '
-            "error, and gives plausible wrong predictions"
-        )
-    size = "of that size" if "size" in options else f"{height} x {width}"
-    remarks.append(f'fit, for images that are not {size}: "stretch" (the default), "pad" or "crop"')
-    question = "how were images prepared in the training? What is said here is a guess"
-    return _Way({"image": options or True}, question if options else None, tuple(remarks))
-
-
-def _unit(kinds: Iterable[pa.DataType], dtype: str) -> str:
-    """A unit in which times lose the least: whole numbers their own, floats one of few digits."""
-    first = next(kind for kind in kinds if is_time(kind))
-    if dtype not in MANTISSA:
-        return unit_of(first) if dtype in {"int64", "uint64"} or pt.is_date32(first) else "s"
-    return "days" if pt.is_date(first) or pt.is_timestamp(first) else "s"

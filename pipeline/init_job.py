@@ -12,18 +12,17 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pipeline.binding import Reading
-from pipeline.columns import nesting
 from pipeline.contract import contracts, refuse_unknown_names
 from pipeline.conversions import conversion_of
 from pipeline.discover import described, is_readable, listed
 from pipeline.errors import ContractError, ModelError, UnknownInputsError, shortened
 from pipeline.feed import options_of
 from pipeline.init_binding import ANY_LOSS, Part, bound_inputs
+from pipeline.init_remarks import about_classes, bad_row_reasons
 from pipeline.init_rounding import rounding
 from pipeline.input_options import InputOptions, as_written
 from pipeline.model import digest_model, load
 from pipeline.model_file import kind_of
-from pipeline.outputs import is_float
 from pipeline.prepare import program_for
 from pipeline.probe import without_rows
 from pipeline.runtime import begin_import
@@ -150,7 +149,10 @@ def draft(job: Job) -> Draft:
         "what is fastest"
     )
     update: dict[str, Any] = {"allow_lossy": ()} if lossy else {}
-    reasons = _reasons(inputs, good, found.shards)
+    read = [use for one in inputs for use in one.uses]
+    read += [use for c in good.values() for one in c.binding.inputs for use in one.uses]
+    schemas = [shard.schema for shard in found.shards if shard.name in good]
+    reasons = bad_row_reasons(read, schemas)
     if job.on_bad_row == "fail" and reasons:
         update["on_bad_row"] = "quarantine"
         remarks["on_bad_row"] = (
@@ -169,7 +171,7 @@ def draft(job: Job) -> Draft:
         )
     examples: dict[str, Any] = {}
     if predicted is not None and not job.labels and job.top_k is None:
-        classes, examples = _classes(predicted)
+        classes, examples = about_classes(predicted)
         remarks |= classes
     notes = [
         f"{len(failed):,} of {len(found.shards):,} shards have other columns and will not be "
@@ -242,56 +244,6 @@ def _about_rounding(lossy: Rounding) -> Decision:
         ),
         value=list(lossy.allowing),
     )
-
-
-def _classes(predicted: PredictionSchema) -> tuple[dict[str, str], dict[str, Any]]:
-    """What to say of labels where outputs look like the scores of classes: remarks, examples."""
-    wide = {
-        output.name: output.shape[0]
-        for output in predicted.outputs
-        if len(output.shape) == 1 and output.shape[0] > 1 and is_float(output.dtype)
-    }
-    if not wide:
-        return {}, {}
-    name, width = next(iter(wide.items()))
-    told = {
-        "labels": f"{name} looks like the scores of {width:,} classes: their names in order, or a "
-        "file with one a line"
-    }
-    if len(predicted.outputs) == 1:
-        return told, {"top_k": min(3, width)}
-    told["label_output"] = "the output that labels and top_k are about"
-    if len(wide) > 1:
-        told["label_output"] += f": {' or '.join(wide)}"
-    return told, {"top_k": min(3, width), "label_output": name}
-
-
-def _reasons(
-    inputs: Iterable[BoundInput], good: Mapping[str, Contract], shards: Iterable[Shard]
-) -> list[str]:
-    """Why a row may be bad, as far as types tell it."""
-    uses = [use for one in inputs for use in one.uses]
-    uses += [
-        use for contract in good.values() for one in contract.binding.inputs for use in one.uses
-    ]
-    read = {use.path[0] for use in uses}
-    schemas = [shard.schema for shard in shards if shard.name in good]
-    reasons = {
-        "nulls": any(
-            column not in schema.names or schema.field(column).nullable
-            for schema in schemas
-            for column in read
-        ),
-        "images that cannot be decoded": any(use.encoded for use in uses),
-        "values that an input cannot hold": any(use.conversion == "checked" for use in uses),
-        "lists of another length": any(
-            use.dims is not None
-            and None in nesting(use.type)[0]
-            and (use.sequence is None or use.sequence.truncate == "never")
-            for use in uses
-        ),
-    }
-    return [reason for reason, holds in reasons.items() if holds]
 
 
 def _unused(good: Mapping[str, Contract], shards: Iterable[Shard]) -> list[str]:
