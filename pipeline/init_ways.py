@@ -13,6 +13,7 @@ import pyarrow.types as pt
 
 from pipeline.columns import nesting, value_type
 from pipeline.conversions import MANTISSA, is_bytes, is_time, unit_of
+from pipeline.toml_text import toml_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -94,7 +95,7 @@ def _as_images(spec: InputSpec) -> Way:
         )
     size = "of that size" if "size" in options else f"{height} x {width}"
     remarks.append(f'fit, for images that are not {size}: "stretch" (the default), "pad" or "crop"')
-    question = "how were images prepared in the training? What is said here is a guess"
+    question = f"how were images prepared in the training? {toml_value(options)} is a guess"
     return Way({"image": options or True}, question if options else None, tuple(remarks))
 
 
