@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,10 +13,11 @@ import typer
 from jobs import help_text
 from jobs import options as opt
 from jobs.given import given, heed_signals
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, UsageError
 from pipeline.screen import width_of
 
 if TYPE_CHECKING:
+    from pipeline.init_job import Draft
     from pipeline.job import Job
 
 BatchSizes = Annotated[
@@ -93,7 +95,7 @@ def compare(
     On your model and your rows. Each method at each batch size runs in a process of its own: rows
     a second, memory, and whether it gives what predict() gives. Takes about a minute.
     """
-    from jobs.settings import job_from
+    from jobs.settings import NOWHERE, job_from
     from pipeline.compare import SIZES
     from pipeline.compare import compare as run_compare
     from pipeline.compare_text import compare_text
@@ -103,7 +105,7 @@ def compare(
     asked = given(locals())
     sizes = SIZES if batch_sizes is None else _sizes(batch_sizes)
     # Nothing is read of an output, but what lies in that of the job file is no input.
-    job = job_from(asked, config, output=_NOWHERE)
+    job = job_from(asked, config, output=NOWHERE)
     if write is not None:
         _edited(write, {"batch_size": 1, "method": "auto"})  # what is wrong with it is said now
     stop = Stop()
@@ -123,10 +125,6 @@ def compare(
         _write_choice(write, document["recommendation"], job)
 
 
-_NOWHERE = "/nonexistent/output"
-"""Where a job without an output would have it."""
-
-
 def _edited(path: Path, values: dict[str, Any]) -> str | None:
     """The text of a job file with values set; None if there is no such file."""
     from pipeline.job_file import read_text
@@ -138,6 +136,7 @@ def _edited(path: Path, values: dict[str, Any]) -> str | None:
 
 def _write_choice(path: Path, found: dict[str, Any] | None, job: Job) -> None:
     """Sets what is recommended in a job file, or writes one."""
+    from jobs.settings import NOWHERE
     from pipeline.init_job import draft
     from pipeline.init_text import job_text
     from pipeline.job_file import write_text
@@ -148,7 +147,7 @@ def _write_choice(path: Path, found: dict[str, Any] | None, job: Job) -> None:
     text = _edited(path, values)
     if text is None:
         folder = path.absolute().parent
-        output = str(folder / "scored") if job.output == _NOWHERE else job.output
+        output = str(folder / "scored") if job.output == NOWHERE else job.output
         drafted = draft(job.model_copy(update={**values, "output": output}))
         write_text(path, job_text(drafted, folder), replace=False)
     else:
@@ -186,18 +185,28 @@ def init(
     postprocess: opt.Postprocess = None,
     follow_links: opt.FollowLinks = None,
     force: Force = False,
+    as_json: opt.AsJson = False,
 ) -> None:
     """Write a commented job file for a model and its data.
 
-    `score --config` accepts it as it stands. No row is read. The columns are bound as `score`
-    would bind them.
+    The columns are bound as `score` would bind them. No row is read. What the model and the data do
+    not tell is left to you: the file marks it DECIDE, with what is most likely in a line that is
+    commented out, and `plan` and `score` refuse the job until it is decided. Ends with 0 if the
+    file is written, whether decisions are left or not: standard error lists them, and --json
+    ("decisions").
     """
-    from jobs.settings import job_from
-    from pipeline.init_job import draft
-    from pipeline.init_text import job_text
-    from pipeline.job_file import refuse_existing, write_text
+    from pipeline.memory import keep_imports, no_collections
 
     path = None if output == "-" else Path(output)
+    if path is None and as_json:
+        raise UsageError("-o - prints the file, --json the result", hint="give one of them")
+    keep_imports()
+    with no_collections():
+        from jobs.settings import job_from
+        from pipeline.init_job import draft
+        from pipeline.init_text import decisions_text, job_text
+        from pipeline.job_file import refuse_existing, write_text
+
     if path is not None and not force:
         refuse_existing(path)  # before the model is loaded
     folder = Path.cwd() if path is None else path.absolute().parent
@@ -208,6 +217,34 @@ def init(
         typer.echo(f"note: {note}", err=True)
     if path is None:
         print(text, end="")
+        typer.echo(decisions_text(drafted.decisions, "the file"), nl=False, err=True)
         return
     write_text(path, text, replace=force)
-    typer.echo(f"{path} is written; next: shardscore plan --config {path}", err=True)
+    following = f"shardscore plan --config {shlex.quote(str(path))}"
+    if as_json:
+        print(json.dumps(_told(drafted, path, following), indent=1))
+        return
+    typer.echo(f"{path} is written", err=True)
+    typer.echo(decisions_text(drafted.decisions, str(path)), nl=False, err=True)
+    then = "decide, then" if drafted.decisions else "next"
+    typer.echo(f"{then}: {following}", err=True)
+
+
+def _told(drafted: Draft, path: Path, following: str) -> dict[str, Any]:
+    """What `init` did, for a script: the file, and what is left to decide in it."""
+    return {
+        "format": 1,
+        "path": str(path),
+        "decisions": [
+            {
+                "name": one.name,
+                "of_input": one.of_input,
+                "question": one.question,
+                "value": one.value,
+                "others": list(one.others),
+            }
+            for one in drafted.decisions
+        ],
+        "notes": list(drafted.notes),
+        "next": following,
+    }

@@ -188,17 +188,19 @@ def plan(
 ) -> None:
     """Say what `score` would do and what would go wrong.
 
-    No row is read and nothing is written.
+    No row is read and nothing is written. Without an output, it is told of one not begun.
     """
     from pipeline.memory import keep_imports, no_collections
 
     keep_imports()
     with no_collections():
-        from jobs.settings import planned_from
+        from jobs.settings import NOWHERE, planned_from
         from pipeline import preview, tables
 
     job, shares = planned_from(given(locals()), config)
     document, failed = preview.plan(job, with_model=with_model, shares=shares)
+    if job.output == NOWHERE:
+        document["output"] = None
     width = width_of(sys.stdout)
     print(json.dumps(document, indent=1) if as_json else tables.plan_text(document, width))
     show_failed(failed, log_format)

@@ -22,6 +22,9 @@ from pipeline.spelling import near
 from pipeline.storage.locate import has_scheme
 from pipeline.toml_text import not_toml
 
+NOWHERE = "/nonexistent/output"
+"""Where a job without an output would have it, for commands that can do without one."""
+
 _PATHS = ("model", "input", "output", "baseline", "labels")
 _HOOKS = ("preprocess", "postprocess")
 
@@ -53,17 +56,18 @@ def job_from(given: dict[str, Any], config: Path | None, **otherwise: Any) -> Jo
 
 
 def planned_from(given: dict[str, Any], config: Path | None) -> tuple[Job, int | None]:
-    """As `job_from`, for a command that can tell of shares without being one of them.
+    """As `job_from`, for a command that writes nothing: it can do without an output, and can tell
+    of shares without being one of them.
 
     Returns:
         The job, and how many shares are to be told of.
     """
     count = given["shard_count"]
     if count is not None and given["shard_index"] is None:
-        job = job_from({**given, "shard_count": None}, config)
+        job = job_from({**given, "shard_count": None}, config, output=NOWHERE)
         if job.shard_index is None:
             return job, count
-    job = job_from(given, config)
+    job = job_from(given, config, output=NOWHERE)
     return job, job.shard_count
 
 

@@ -79,7 +79,8 @@ def _columns_of(
             "which columns feed the model is not said",
             expected=f"columns for {spec}",
             received="columns " + shortened(schema.names),
-            hint="name them in order with --features (names or globs), or in the TOML",
+            hint="name them in order with --features (names or globs), or in the job file, at the "
+            "lines that `init` marked DECIDE",
         )
     meant = closest(spec.name, schema.names)
     mapped = "" if meant is None else f": {toml_key(spec.name)} = {toml_value(meant)}"
@@ -88,8 +89,8 @@ def _columns_of(
         column=spec.name,
         expected=f"a column of that name for {spec}",
         received="columns " + shortened(schema.names),
-        hint="rename the column, or map the input to others in the [inputs] table of the TOML"
-        + mapped,
+        hint="rename the column, or map the input to others in the [inputs] table of the job file"
+        + (mapped or ", at the lines that `init` marked DECIDE"),
     )
 
 

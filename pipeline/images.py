@@ -56,9 +56,10 @@ class Decoder:
 
     @property
     def described(self) -> str:
-        """What is done, for people: `decoded, stretch, bilinear, 0..1`."""
-        words = ["decoded", self.fit, self.resize]
-        return ", ".join([*words, self.scale] if self.scale != "none" else words)
+        """What is done, for people: `decoded, 0..1; if not 8 x 8: stretch, bilinear`."""
+        pixels = "0..255" if self.scale == "none" else self.scale
+        size = f"{self.height} x {self.width}"
+        return f"decoded, {pixels}; if not {size}: {self.fit}, {self.resize}"
 
     @property
     def output(self) -> str:

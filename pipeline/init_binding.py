@@ -2,38 +2,39 @@
 works.
 
 The columns of an input are those that the job names, else the one of its name, else one whose name
-differs in case or punctuation alone; a single input may also take all that fits, if it is just as
-wide. Whether columns can feed an input is not decided here: the binding is asked, first with
-nothing said, then with one thing after the other.
+differs in case or punctuation alone; a single input may also take the only column that fits. What
+is left is open: the input gets a proposal and a question, and the user decides. So does what is
+said of how columns are read, where another value would run as well and predict something else.
+
+Whether columns can feed an input is not decided here: the binding is asked, first with nothing
+said, then with one thing after the other.
 """
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
-
-import pyarrow as pa
-import pyarrow.types as pt
 
 from pipeline.binding import Reading, check
 from pipeline.columns import expand, find, nesting, value_type
-from pipeline.conversions import MANTISSA, conversion_of, is_bytes, is_time, unit_of
+from pipeline.conversions import conversion_of, is_time
 from pipeline.errors import ConfigError, ContractError, ShardscoreError, shortened
 from pipeline.feed import feed_for
+from pipeline.init_candidates import likeness, plain, ranked
+from pipeline.init_ways import ways
 from pipeline.input_options import InputOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Sequence
+
+    import pyarrow as pa
 
     from pipeline.binding import ColumnUse
     from pipeline.job import Job
     from pipeline.signature import InputSpec, Signature
 
 ANY_LOSS = ("*",)
-
-_LENGTH = 128
-"""How long sequences are made where neither the model nor the table says it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +44,14 @@ class BoundInput:
     Attributes:
         name: Its name.
         spec: The input, as the model takes it.
-        columns: The columns that feed it.
+        columns: The columns that feed it, or that are proposed to.
         options: What must be said of how they are read.
         uses: How each of them is used, by the first schema.
         remarks: What the user should look at.
+        question: What the user has to decide; None: nothing, all of it was found.
+        others: Columns that could feed it in the place of those proposed, the likeliest first.
+        feeds: Whether the columns can feed it as they stand; not where they are too many or too
+            few.
     """
 
     name: str
@@ -54,22 +59,25 @@ class BoundInput:
     columns: tuple[str, ...]
     options: dict[str, Any]
     uses: tuple[ColumnUse, ...]
-    remarks: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
+    question: str | None = None
+    others: tuple[str, ...] = ()
+    feeds: bool = True
 
 
 @dataclass(frozen=True, slots=True)
-class _One:
-    """A single input, as the binding takes inputs."""
+class Part:
+    """Some of a model's inputs, as the binding takes inputs."""
 
     inputs: tuple[InputSpec, ...]
 
 
 def bound_inputs(signature: Signature, job: Job, schema: pa.Schema) -> tuple[BoundInput, ...]:
-    """Binds each input of a model to columns of a schema.
+    """Binds each input of a model to columns of a schema, or proposes some.
 
     Raises:
-        ContractError: An input finds no column, or those it has cannot feed it.
-        ConfigError: Which columns feed the model cannot be told.
+        ContractError: Columns that the job names cannot feed their input.
+        ConfigError: The job says what does not fit the model.
     """
     specs = feed_for(signature, job, None, [schema]).inputs
     wanted = dict(job.input_columns)
@@ -83,55 +91,25 @@ def bound_inputs(signature: Signature, job: Job, schema: pa.Schema) -> tuple[Bou
             hint="leave --features out: each input takes the column of its name",
         )
     binder = _Binder(signature, job, schema)
-    found = []
+    found: dict[str, BoundInput] = {}
+    complaints: dict[str, str] = {}
     for spec in specs:
         if spec.name in wanted:
             columns = expand(wanted[spec.name], schema, f"input {spec.name!r}")
-            found.append(binder.bound(spec, columns))
+            found[spec.name] = binder.bound(spec, columns)
+            continue
+        try:
+            one = binder.named(spec) or (binder.only(spec) if len(specs) == 1 else None)
+        except (ContractError, ConfigError) as error:
+            complaints[spec.name] = "; ".join(filter(None, (error.message, error.received)))
         else:
-            columns, remark = _found(spec, binder, alone=len(specs) == 1)
-            found.append(binder.bound(spec, columns, remark))
-    return tuple(found)
-
-
-def _found(spec: InputSpec, binder: _Binder, *, alone: bool) -> tuple[tuple[str, ...], str | None]:
-    """The columns of an input that the job does not map, and a remark on them."""
-    names = [name for name in binder.schema.names if name]  # a job cannot name one without a name
-    if spec.name in names:
-        return (spec.name,), None
-    near = [name for name in names if _plain(name) == _plain(spec.name)]
-    if len(near) == 1:
-        return (near[0],), f"no column is called {spec.name}; {near[0]} is taken for it"
-    fitting = [name for name in names if binder.fits(spec, name)]
-    if alone and len(fitting) == 1:
-        return (fitting[0],), "the only column that fits"
-    width = spec.shape[0] if len(spec.shape) == 1 else None
-    scalars = [name for name in names if binder.fits(spec, name, as_part=True)]
-    if alone and not fitting and width is not None and len(scalars) == width:
-        return (
-            tuple(scalars),
-            "all columns that fit, in the table's order: is it the order of the training?",
-        )
-    told = fitting or scalars
-    error = ConfigError if alone else ContractError
-    raise error(
-        "which columns feed the model is not said"
-        if alone
-        else f"no column feeds the model's input {spec.name!r}",
-        column=None if alone else spec.name,
-        expected=f"columns for {spec}",
-        received=f"columns whose types fit: {shortened(told)}"
-        if told
-        else f"no column whose type fits, among {shortened(names)}",
-        hint="name them in order with --features (names or globs)"
-        if alone
-        else "rename the column, or write the [inputs] table of a job file by hand",
-    )
-
-
-def _plain(name: str) -> str:
-    """A name without case and punctuation, by which dep_delay and DepDelay are one."""
-    return re.sub(r"[\W_]+", "", name).casefold()
+            found |= {} if one is None else {spec.name: one}
+    taken = {column for one in found.values() for column in one.columns}
+    for spec in specs:
+        if spec.name not in found:
+            one = found[spec.name] = binder.proposed(spec, taken, complaints.get(spec.name))
+            taken.update(one.columns if one.feeds else ())
+    return tuple(found[spec.name] for spec in specs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +126,106 @@ class _Binder:
     job: Job
     schema: pa.Schema
 
+    def named(self, spec: InputSpec) -> BoundInput | None:
+        """An input bound to the column of its name, or nearly so; None if there is none.
+
+        Raises:
+            ContractError: That column cannot feed it.
+        """
+        if spec.name in self.schema.names:
+            return self.bound(spec, (spec.name,))
+        near = [name for name in self._names if plain(name) and plain(name) == plain(spec.name)]
+        if len(near) != 1:
+            return None
+        remark = f"no column is called {spec.name}; {near[0]} is taken for it"
+        return self.bound(spec, (near[0],), remark)
+
+    def only(self, spec: InputSpec) -> BoundInput | None:
+        """An input bound to the only column that fits it, first of those of which nothing need be
+        said; None if there is none, or more than one."""
+        fitting = self._fitting(spec)
+        at_once = [one for one in fitting.values() if not one.options]
+        alone = at_once or list(fitting.values())
+        if len(alone) != 1:
+            return None
+        return replace(alone[0], remarks=("the only column that fits", *alone[0].remarks))
+
+    def proposed(
+        self, spec: InputSpec, taken: Collection[str], complaint: str | None
+    ) -> BoundInput:
+        """An input for which the user is to choose among the columns whose types fit.
+
+        Args:
+            spec: The input.
+            taken: Columns that feed other inputs.
+            complaint: Why the column of its name cannot feed it.
+        """
+        fitting = self._fitting(spec)
+        told = (complaint,) if complaint else ()
+        times = [name for name in self._names if self._is_bare_time(spec, name)]
+        if fitting:
+            first, *others = ranked(spec.name, fitting, taken, times)
+            one = fitting[first]
+            why = "by its name" if likeness(spec.name, first) else "by its type alone"
+            remarks = told + ((one.question,) if one.question else ()) + one.remarks
+            if fit := [name for name in others if name not in times]:
+                remarks += (f"or, since their types fit as well: {', '.join(fit)}",)
+            if late := [name for name in others if name in times]:
+                remarks += (f"or, with a unit, since they are times: {', '.join(late)}",)
+            question = f"which column feeds it? {first} is a guess, {why}"
+            return replace(one, question=question, remarks=remarks, others=tuple(others))
+        parts = [name for name in self._names if self._is_part(spec, name)]
+        if len(spec.shape) != 1 or not set(parts) - set(times):
+            listed = [f"{field.name} ({field.type})" for field in self.schema]
+            remarks = (*told, f"columns: {shortened(listed)}")
+            question = "which column feeds it? None has a type that fits"
+            return BoundInput(spec.name, spec, (), {}, (), remarks, question, feeds=False)
+        return self._side_by_side(spec, parts, taken, times, told)
+
+    def _side_by_side(
+        self,
+        spec: InputSpec,
+        parts: Sequence[str],
+        taken: Collection[str],
+        times: Collection[str],
+        told: tuple[str, ...],
+    ) -> BoundInput:
+        """A vector, for which columns of numbers are proposed: all that may be meant, in the
+        table's order, since a model is usually trained in that."""
+        likely = [name for name in parts if name not in times]
+        free = [name for name in likely if name not in taken]
+        width = spec.shape[0]
+        columns = tuple(free if width is None or len(free) >= width else likely)
+        count = len(columns)
+        order = "in the order of the training"
+        if width is None or count == width:
+            question = f"are these its columns, {order}? They are all whose types fit"
+        elif count > width:
+            question = f"which {width} of these {count} columns feed it, {order}? Their types fit"
+        else:
+            question = f"which {width} columns feed it, {order}? Of {count} alone the types fit"
+        question += ", in the table's order"
+        remarks = told
+        if late := [name for name in parts if name in times]:
+            remarks += (f"left out, since times need a unit: {', '.join(late)}",)
+        if used := [name for name in likely if name not in columns]:
+            remarks += (f"left out, since they feed other inputs: {', '.join(used)}",)
+        # However many they are: how each is converted can be told.
+        wide = replace(spec, shape=(count,))
+        reading = Reading({}, self.job.time_unit, ANY_LOSS)
+        uses = check(Part((wide,)), {spec.name: columns}, self.schema, reading).inputs[0].uses
+        return BoundInput(
+            spec.name,
+            spec,
+            columns,
+            {},
+            uses,
+            remarks,
+            question,
+            others=tuple(late + used),
+            feeds=width is None or count == width,
+        )
+
     def bound(
         self, spec: InputSpec, columns: tuple[str, ...], remark: str | None = None
     ) -> BoundInput:
@@ -158,30 +236,46 @@ class _Binder:
         """
         given = self.job.inputs[spec.name].said if spec.name in self.job.inputs else {}
         failures: list[ShardscoreError] = []
-        for options, guess in self._ways(spec, columns):
-            said = {**options, **given}
+        for way in ways(spec, [one for name in columns for one in find(self.schema, name)]):
+            said = {**way.options, **given}
             try:
                 uses = self._checked(spec, columns, said)
             except (ContractError, ConfigError) as error:
                 failures.append(error)
                 continue
-            remarks = tuple(text for text in (remark, guess) if text)
-            return BoundInput(spec.name, spec, columns, said, uses, remarks)
+            remarks = ((remark,) if remark else ()) + way.remarks
+            question = None if way.options.keys() <= given.keys() else way.question
+            return BoundInput(spec.name, spec, columns, said, uses, remarks, question)
         raise failures[0]
 
-    def fits(self, spec: InputSpec, name: str, *, as_part: bool = False) -> bool:
-        """Whether a column can feed an input, or be a part of a vector that does."""
-        if as_part:
-            column = find(self.schema, name)[0]
-            return (
-                nesting(column.type)[0] == ()
-                and conversion_of(column.type, spec.dtype, "days") is not None
-            )
-        try:
-            self.bound(spec, (name,))
-        except (ContractError, ConfigError):
-            return False
-        return True
+    @property
+    def _names(self) -> list[str]:
+        """The columns that a job can name: those with a name, and one that is theirs alone."""
+        times = Counter(self.schema.names)
+        return [name for name, count in times.items() if name and count == 1]
+
+    def _fitting(self, spec: InputSpec) -> dict[str, BoundInput]:
+        """The columns that can feed an input by themselves, in the table's order."""
+        fitting = {}
+        for name in self._names:
+            try:
+                fitting[name] = self.bound(spec, (name,))
+            except (ContractError, ConfigError):
+                continue
+        return fitting
+
+    def _is_part(self, spec: InputSpec, name: str) -> bool:
+        """Whether a column can be a part of a vector."""
+        column = find(self.schema, name)[0]
+        return (
+            nesting(column.type)[0] == ()
+            and conversion_of(column.type, spec.dtype, "days") is not None
+        )
+
+    def _is_bare_time(self, spec: InputSpec, name: str) -> bool:
+        """Whether a column holds times, of which nobody says what they are counted in."""
+        is_number = self.job.time_unit is None and spec.dtype != "string"
+        return is_number and is_time(value_type(find(self.schema, name)[0].type))
 
     def _checked(
         self, spec: InputSpec, columns: tuple[str, ...], options: dict[str, Any]
@@ -193,39 +287,4 @@ class _Binder:
             fed = feed_for(self.signature, job, None, [self.schema])
             spec = next(one for one in fed.inputs if one.name == spec.name)
         reading = Reading(inputs, job.time_unit, ANY_LOSS)
-        return check(_One((spec,)), {spec.name: columns}, self.schema, reading).inputs[0].uses
-
-    def _ways(
-        self, spec: InputSpec, columns: Sequence[str]
-    ) -> Iterator[tuple[dict[str, Any], str | None]]:
-        """What may be said of how columns are read, the least first, and a remark on each."""
-        yield {}, None
-        found = [column for name in columns for column in find(self.schema, name)]
-        kinds = [value_type(column.type) for column in found]
-        if any(map(is_time, kinds)):
-            unit = _unit(kinds, spec.dtype)
-            yield (
-                {"unit": unit},
-                f"counting in {unit} is a guess: take the unit of the training (days, s, ms, us, "
-                "ns; dates and timestamps since 1970)",
-            )
-        if len(spec.shape) == 3 and any(map(is_bytes, kinds)):
-            yield (
-                {"image": True},
-                "encoded images, their pixels 0 to 255; image = { fit = …, scale = … } says more",
-            )
-        if spec.shape and any(nesting(column.type)[0] for column in found):
-            length = spec.shape[0] or _LENGTH
-            yield (
-                {"length": length},
-                f"shorter lists are padded with 0 to {length}, longer ones are bad rows unless "
-                'truncate = "end" or "start"',
-            )
-
-
-def _unit(kinds: Iterable[pa.DataType], dtype: str) -> str:
-    """A unit in which times lose the least: whole numbers their own, floats one of few digits."""
-    first = next(kind for kind in kinds if is_time(kind))
-    if dtype not in MANTISSA:
-        return unit_of(first) if dtype in {"int64", "uint64"} or pt.is_date32(first) else "s"
-    return "days" if pt.is_date(first) or pt.is_timestamp(first) else "s"
+        return check(Part((spec,)), {spec.name: columns}, self.schema, reading).inputs[0].uses

@@ -1,29 +1,34 @@
 """The text of a job file: each option of a job, said or as a comment, with a word on it.
 
 PURE. What was decided is a line; what is left at its default is a comment that shows the default,
-so that the file is also the list of what could be said. The text is read back as TOML and compared
-before it is handed on.
+so that the file is also the list of what could be said. What is left to decide is a comment below
+the word DECIDE, which is a line when its `# ` is taken away. The text is read back as TOML and
+compared before it is handed on, and so is each of those lines.
 """
 
 from __future__ import annotations
 
 import os
+import textwrap
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import ConfigError, shortened
+from pipeline.errors import ConfigError, printable
+from pipeline.input_options import as_written
 from pipeline.job import Job
 from pipeline.storage.locate import has_scheme
 from pipeline.toml_text import toml_comment, toml_key, toml_value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from pipeline.init_binding import BoundInput
-    from pipeline.init_job import Draft
+    from pipeline.init_job import Decision, Draft
 
 _WIDTH = 100
+
+UNKNOWN = "COLUMN"
+"""Stands for a column where none can be proposed: no shard has it, so it is refused."""
 
 _PARTS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("What to score with what", ("model", "model_sha256", "imports", "input", "output", "keep")),
@@ -94,6 +99,12 @@ def job_text(draft: Draft, folder: Path) -> str:
         "# A job of shardscore. Run it with:  shardscore score --config FILE",
         "# Paths are relative to this file. Lines that are comments show defaults, or examples.",
     ]
+    if count := len(draft.decisions):
+        left = "1 decision is" if count == 1 else f"{count:,} decisions are"
+        lines += _comment(
+            f"{left} left to you: look for DECIDE. Make what is commented out below it right, and "
+            "take its # away. Until then plan and score refuse this job, and say why."
+        )
     shown: set[str] = set()
     for title, names in _PARTS:
         block = [line for name in names for line in _option(name, said, draft)]
@@ -101,23 +112,35 @@ def job_text(draft: Draft, folder: Path) -> str:
         shown.update(names)
     rest = [name for name in said if name not in shown]
     lines += ["", *(line for name in rest for line in _assigned(name, said[name]))] if rest else []
-    lines += ["", "# --- The model's inputs", "", *_inputs(draft.inputs, inputs)]
+    lines += ["", "# --- The model's inputs", "", *_inputs(draft, inputs)]
     text = "\n".join(lines) + "\n"
-    expected = {**said, **({"inputs": inputs} if inputs else {})}
-    if tomllib.loads(text) != expected:
-        raise ConfigError(
-            "the job cannot be written as TOML",
-            expected=str(expected),
-            received=str(tomllib.loads(text)),
-        )
+    tables = inputs or any(decision.of_input for decision in draft.decisions)
+    _refuse_other(text, {**said, **({"inputs": inputs} if tables else {})})
     return text
+
+
+def decisions_text(decisions: Sequence[Decision], file: str) -> str:
+    """What is left to decide in a file, a line each; nothing if nothing is."""
+    if not decisions:
+        return ""
+    count = "1 decision" if len(decisions) == 1 else f"{len(decisions):,} decisions"
+    told = [f"  {printable(one.name)}: {printable(one.question)}\n" for one in decisions]
+    return "".join([f"{count} left in {file}, marked DECIDE:\n", *told])
+
+
+def _refuse_other(text: str, expected: Mapping[str, Any]) -> None:
+    """Raises ConfigError if a text does not say, as TOML, what it should."""
+    if (received := tomllib.loads(text)) != expected:
+        raise ConfigError(
+            "the job cannot be written as TOML", expected=str(expected), received=str(received)
+        )
 
 
 def _said(job: Job, folder: Path) -> dict[str, Any]:
     """What the file is to say, as TOML reads it."""
     values = job.model_dump(mode="json", exclude_defaults=True)
     values["inputs"] = (
-        {name: _input_value(table) for name, table in values["inputs"].items()}
+        {name: as_written(table) for name, table in values["inputs"].items()}
         if ("inputs" in values)
         else {}
     )
@@ -135,16 +158,6 @@ def _said(job: Job, folder: Path) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value not in ({}, [])}
 
 
-def _input_value(table: dict[str, Any]) -> Any:
-    """The shortest way to say an input: its column, its columns, or a table."""
-    if table.get("image") == {}:
-        table = {**table, "image": True}
-    if set(table) != {"columns"}:
-        return table
-    columns = table["columns"]
-    return columns[0] if len(columns) == 1 else columns
-
-
 def _beside(path: str, folder: Path) -> str:
     """A path as seen from a folder; absolute where the two have nothing but the root in common."""
     if has_scheme(path):
@@ -157,14 +170,16 @@ def _beside(path: str, folder: Path) -> str:
 
 
 def _option(name: str, said: dict[str, Any], draft: Draft) -> list[str]:
+    for decision in draft.decisions:
+        if decision.name == name and not decision.of_input:
+            return _to_decide(decision)
     remark = draft.remarks.get(name) or _REMARKS.get(name)
-    if name == "allow_lossy" and draft.lossy:
-        remark = f"rounded on their way into the model: {shortened(list(draft.lossy.values()))}"
     if name in said:
         return _assigned(name, said[name], remark)
-    if name in _UNSAID:
+    if name in _UNSAID and name not in draft.examples:
         return []
-    default = _EXAMPLES.get(name, Job.model_fields[name].get_default(call_default_factory=True))
+    default = Job.model_fields[name].get_default(call_default_factory=True)
+    default = draft.examples.get(name, _EXAMPLES.get(name, default))
     if name == "model_sha256":
         default = draft.model_sha256
     shown = f"{name} = {toml_value(default)}"
@@ -175,24 +190,66 @@ def _assigned(name: str, value: Any, remark: str | None = None) -> list[str]:
     """`name = value`, on several lines where it is a long list; the remark beside or above it."""
     line = f"{toml_key(name)} = {toml_value(value)}"
     if len(line) > _WIDTH and isinstance(value, list):
-        line = "\n".join(
-            [f"{toml_key(name)} = [", *(f"    {toml_value(item)}," for item in value), "]"]
-        )
+        line = "\n".join([f"{toml_key(name)} = [", *_items(value), "]"])
     if not remark:
         return [line]
     beside = f"{line}   {toml_comment(remark)}"
     if len(beside) <= _WIDTH and "\n" not in line:
         return [beside]
-    return [toml_comment(remark), line]
+    return [*_comment(remark), line]
 
 
-def _inputs(bound: Iterable[BoundInput], values: dict[str, Any]) -> list[str]:
+def _items(values: Iterable[Any]) -> list[str]:
+    """The items of a list, as many on a line as there is room for."""
+    lines: list[str] = []
+    for value in values:
+        item = f"{toml_value(value)},"
+        if lines and len(lines[-1]) + 1 + len(item) <= _WIDTH - len("# "):
+            lines[-1] += f" {item}"
+        else:
+            lines.append(f"    {item}")
+    return lines
+
+
+def _comment(text: str, indent: str = "") -> list[str]:
+    """A comment, on as many lines as it takes; no name is broken."""
+    lines = textwrap.wrap(
+        printable(text),
+        _WIDTH - len("# "),
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return [f"# {line}" for line in lines]
+
+
+def _to_decide(decision: Decision) -> list[str]:
+    """A decision: the question, what to know for it, and the line that it is about."""
+    value = UNKNOWN if decision.value is None else decision.value
+    lines = "\n".join(_assigned(decision.name, value)).split("\n")
+    _refuse_other("\n".join(lines), {decision.name: value})
+    return [
+        *_comment(f"DECIDE: {decision.question}"),
+        *(line for remark in decision.remarks for line in _comment(remark, "  ")),
+        *(f"# {line}" for line in lines),
+    ]
+
+
+def _inputs(draft: Draft, values: dict[str, Any]) -> list[str]:
     """Each input with what feeds it, as lines of the table, or as comments where `features` say."""
-    lines = ["[inputs]"] if values else []
-    for one in bound:
+    open_ = {decision.name: decision for decision in draft.decisions if decision.of_input}
+    lines = ["[inputs]"] if values or open_ else []
+    known = {one.name for one in draft.inputs}
+    lines += [line for name in open_ if name not in known for line in _to_decide(open_[name])]
+    for one in draft.inputs:
         kinds = dict.fromkeys(f"{use.type}, {use.described}" for use in one.uses)
-        lines.append(toml_comment(f"{one.spec}, from {'; '.join(kinds)}"))
-        lines += [toml_comment(f"  {remark}") for remark in one.remarks]
+        origin = f", from {'; '.join(kinds)}" if kinds else ""
+        lines += _comment(f"{one.spec}{origin}")
+        if one.name in open_:
+            lines += _to_decide(open_[one.name])
+            continue
+        lines += [line for remark in one.remarks for line in _comment(remark, "  ")]
         if one.name in values:
             lines += _assigned(one.name, values[one.name])
     return lines

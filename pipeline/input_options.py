@@ -7,9 +7,12 @@ of it is guessed: the unit of a time, the length of a sequence, the size of an i
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Unit = Literal["days", "s", "ms", "us", "ns"]
 """What a time is counted in, from 1970-01-01 00:00 UTC on; a duration is counted alike."""
@@ -118,3 +121,13 @@ def _default(name: str) -> Any:
 def as_options(value: Any) -> Any:
     """Lets names stand for a table that says nothing but the columns."""
     return {"columns": value} if isinstance(value, (str, list, tuple)) else value
+
+
+def as_written(table: Mapping[str, Any]) -> Any:
+    """The shortest way to say an input in TOML: its column, its columns, or the whole table."""
+    if table.get("image") == {}:
+        table = {**table, "image": True}
+    if set(table) != {"columns"}:
+        return dict(table)
+    columns = table["columns"]
+    return columns[0] if len(columns) == 1 else columns

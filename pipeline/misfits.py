@@ -76,7 +76,10 @@ def _about_type(column: Column, spec: InputSpec, options: InputOptions) -> str:
     if spec.dtype not in {*TYPES, "string"}:
         return "no column feeds an input of this type: a preprocess hook can make it"
     if is_bytes(values) and spec.dtype != "string":
-        return f"if the column holds encoded images, say so: image = true in {table}"
+        return (
+            f'if the column holds encoded images, say so: image = {{ scale = "none" }} in {table}, '
+            'or "0..1" or "-1..1", as in the training'
+        )
     if is_text(values) and spec.dtype != "string":
         return "texts are not read as numbers: convert the column when the shard is written"
     if whole and (pt.is_floating(values) or pt.is_decimal(values)):

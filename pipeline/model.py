@@ -8,11 +8,14 @@ looked at first, and code of the user's is imported only where the job names its
 
 from __future__ import annotations
 
+import shlex
 import sys
 from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.class_source import source_beside
 from pipeline.errors import ModelError, StorageError
 from pipeline.keras_2 import in_todays_words, is_old, written_by
 from pipeline.keras_file import Part, read_config, refuse_code, unknown_class
@@ -20,11 +23,11 @@ from pipeline.model_file import at_hand, digest_of, kind_of
 from pipeline.runtime import tensorflow, versions
 from pipeline.saved_model import load_saved_model
 from pipeline.signature import Signature, signature_of
+from pipeline.storage.locate import has_scheme
 from pipeline.user_code import import_module
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from pipeline.input_options import InputOptions
 
@@ -153,8 +156,7 @@ def _load_error(path: str, error: Exception, unknown: Part | None, version: str)
             path=path,
             expected="layers of Keras, and classes registered by --import",
             received=first.partition(". Please ensure")[0] if unknown is None else str(unknown),
-            hint="name the module that registers it (@keras.saving.register_keras_serializable) "
-            "with --import MODULE or --import FILE.py",
+            hint=_about_class(path, unknown),
         )
     if is_old(version):
         return ModelError(
@@ -170,6 +172,21 @@ def _load_error(path: str, error: Exception, unknown: Part | None, version: str)
         path=path,
         received=f"{type(error).__name__}: {first}",
         hint="load it with keras.saving.load_model(path, compile=False) to see the whole error",
+    )
+
+
+def _about_class(path: str, unknown: Part | None) -> str:
+    """What to do about a class that is not registered: which file to name, if it lies there."""
+    if unknown is not None and not has_scheme(path):
+        name = unknown.kind.rpartition(">")[2]
+        if (source := source_beside(Path(path), name, unknown.module)) is not None:
+            return (
+                f"{source.name} beside the model defines {name}: if you trust that file, name it "
+                f"with --import {shlex.quote(str(source))}"
+            )
+    return (
+        "name the module that registers it (@keras.saving.register_keras_serializable) with "
+        "--import MODULE or --import FILE.py"
     )
 
 

@@ -135,7 +135,7 @@ def plan_text(document: dict[str, Any], width: int = WIDTH) -> str:
     shards, rows, bytes_ = document["shards"], document["rows"], document["bytes"]
     lines = {
         "model": f"{short_path(document['model'])} (sha256 {document['model_sha256'][:12]}…)",
-        "output": short_path(document["output"]) + ("" if document["begun"] else " (to be begun)"),
+        "output": _planned_output(document),
         "shards": f"{shards['total']:,}: {shards['done']:,} published, {shards['pending']:,} "
         f"to score, {shards['failed']:,} that cannot be scored",
         "rows": f"{rows['pending']:,} to score of {rows['total']:,} "
@@ -173,6 +173,12 @@ def plan_text(document: dict[str, Any], width: int = WIDTH) -> str:
     text = "\n\n".join(parts)
     notes = (item(f"note: {printable(note)}", width) for note in document.get("notes", ()))
     return "\n".join([text, *notes])
+
+
+def _planned_output(document: Mapping[str, Any]) -> str:
+    if document["output"] is None:
+        return "not said; score wants --output"
+    return short_path(document["output"]) + ("" if document["begun"] else " (to be begun)")
 
 
 def status_text(document: dict[str, Any], width: int = WIDTH) -> str:

@@ -436,6 +436,12 @@ def two_inputs_of_one_name() -> Any:
     return keras.Model({"a": {"b": one}, "a.b": two}, one + two)
 
 
+def beside_its_class(folder: Path) -> str:
+    """In the folder of the file that defines its class, which is not to be run."""
+    (folder / "my layers.py").write_text("raise SystemExit\nclass Unregistered:\n    pass\n")
+    return kept(lambda: around(Unregistered(name="double")))(folder)
+
+
 CASES: dict[str, Any] = {
     "missing": lambda folder: str(folder / "model.keras"),
     "missing_object": given("memory://nothing/model.keras"),
@@ -468,6 +474,7 @@ CASES: dict[str, Any] = {
     "module_that_runs": module_that_runs,
     "layer_around_a_saved_model": around_a_saved_model,
     "unregistered_class": kept(lambda: around(Unregistered(name="double"))),
+    "unregistered_class_beside": beside_its_class,
     "never_built": kept(Own),
     "unknown_inputs": kept(Silent),
     "two_inputs_of_one_name": kept(two_inputs_of_one_name),

@@ -117,7 +117,7 @@ def test_the_plan_says_what_becomes_of_an_image(tmp_path: Path, cli: Any) -> Non
             "input_type": "float32 (n, 8, 8, 1)",
             "column": "image",
             "column_type": "binary",
-            "conversion": "decoded, stretch, bilinear, 0..1",
+            "conversion": "decoded, 0..1; if not 8 x 8: stretch, bilinear",
         }
     ]
 

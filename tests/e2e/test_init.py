@@ -1,8 +1,12 @@
-"""`init`: what it writes is a job that `score --config` runs as it stands."""
+"""`init`: what it writes is a job that `score --config` runs, as soon as the user has decided what
+the model and the data do not tell."""
 
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 import tomllib
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -16,18 +20,63 @@ import pytest
 from jobs.settings import job_from
 from tests.conftest import SAMPLE
 from tests.e2e.lake import shard
+from tests.golden_texts import assert_golden
+
+_COMMENTED = re.compile(r'# (?:"(?:[^"\\]|\\.)*"|[\w-]+) = ')
+
+
+def decided(text: str, *, but: int | None = None) -> str:
+    """A job file with the lines below each DECIDE as they are proposed; all but one of them."""
+    lines, number, place = text.splitlines(), -1, 0
+    while place < len(lines):
+        if lines[place].startswith("# DECIDE: "):
+            number += 1
+            while not _COMMENTED.match(lines[place]):
+                place += 1
+            end = place if not lines[place].endswith("[") else lines.index("# ]", place)
+            if number != but:
+                lines[place : end + 1] = [line[2:] for line in lines[place : end + 1]]
+            place = end
+        place += 1
+    return "\n".join(lines) + "\n"
 
 
 @pytest.fixture
-def init(cli: Any, tmp_path: Path) -> Any:
-    """Runs `init` into job.toml, then `score` with it; gives the text and the published table."""
+def draft(cli: Any, tmp_path: Path) -> Any:
+    """Runs `init` into job.toml; gives its text. While a decision is left, `plan` refuses it."""
+
+    def run(*options: object) -> str:
+        path = tmp_path / "job.toml"
+        done = cli("init", "--output", path, *options)
+        assert done.code == 0, done.err
+        text = path.read_text()
+        assert text.endswith("\n")
+        count = text.count("# DECIDE: ")
+        assert f"{count} decision" in done.err if count else "next: " in done.err
+        assert f"shardscore plan --config {path}" in done.err
+        for number in range(count):
+            path.write_text(decided(text, but=number))
+            refused = cli("plan", "--config", path)
+            assert refused.code in {65, 78}
+            assert "to do:" in refused.err
+        path.write_text(text)
+        return text
+
+    return run
+
+
+@pytest.fixture
+def init(cli: Any, draft: Any, tmp_path: Path) -> Any:
+    """Runs `init`, decides as it proposes, runs `score`; gives the text and what is published."""
 
     def run(*options: object) -> tuple[str, pa.Table]:
-        done = cli("init", "--output", tmp_path / "job.toml", *options)
-        assert done.code == 0, done.err
+        drafted = draft(*options)
+        (tmp_path / "draft.toml").write_text(drafted)
+        text = decided(drafted)
+        (tmp_path / "job.toml").write_text(text)
         scored = cli("score", "--config", tmp_path / "job.toml")
         assert scored.code == 0, scored.err
-        return (tmp_path / "job.toml").read_text(), pq.read_table(tmp_path / "scored")
+        return text, pq.read_table(tmp_path / "scored")
 
     return run
 
@@ -80,9 +129,10 @@ def test_what_columns_leave_open_is_said_with_a_remark(init: Any, tmp_path: Path
     assert scored.num_rows == 10
     said = tomllib.loads(text)
     assert sorted(said["allow_lossy"]) == ["booked", "history", "price"]
+    assert "#   double to float32: price" in text
     assert said["inputs"]["booked"] == {"columns": ["booked"], "unit": "days"}
     assert said["inputs"]["price"] == "price"
-    assert "counting in days is a guess" in text
+    assert "in what were times counted in the training? days is a guess" in text
 
 
 def test_images_sequences_and_dates_are_read_with_the_least_that_works(
@@ -116,7 +166,7 @@ def test_images_sequences_and_dates_are_read_with_the_least_that_works(
     text, scored = init("--model", tmp_path / "m.keras", "--input", tmp_path / "lake")
     assert scored.num_rows == 10
     assert tomllib.loads(text)["inputs"] == {
-        "photo": {"columns": ["photo"], "image": True},
+        "photo": {"columns": ["photo"], "image": {"scale": "none"}},
         "words": {"columns": ["words"], "length": 128},
         "day": {"columns": ["day"], "unit": "days"},
     }
@@ -149,7 +199,7 @@ def test_names_that_toml_would_stumble_over_survive(init: Any, tmp_path: Path) -
     text, scored = init("--model", tmp_path / "m.keras", "--input", lake)
     (bound,) = tomllib.loads(text)["inputs"].values()
     assert bound == HOSTILE
-    assert "is it the order of the training?" in text
+    assert "are these its columns, in the order of the training?" in text
     assert scored["prediction"].to_pylist() == [pytest.approx(11111)]
 
 
@@ -176,16 +226,214 @@ def test_features_that_are_named_stay_features(init: Any, tmp_path: Path) -> Non
     assert scored["prediction"].to_pylist()[3] == 31.0
 
 
-def test_without_a_column_the_error_names_the_input_and_what_would_fit(
-    cli: Any, model: Path, tmp_path: Path
+PARTS = [f"{kind} {what}" for kind in ("mean", "worst") for what in ("radius", "area", "texture")]
+PARTS += [f"{what} error" for what in ("smoothness", "compactness", "concave points", "symmetry")]
+
+
+def stable(path: Path) -> str:
+    """The text of a job file, without what differs from run to run and its last line break."""
+    return re.sub("[0-9a-f]{64}", "DIGEST", path.read_text()).removesuffix("\n")
+
+
+def test_a_vector_of_many_columns_is_drafted_in_the_tables_order(init: Any, tmp_path: Path) -> None:
+    import keras
+
+    model = keras.Sequential(
+        [keras.Input((10,), name="sizes"), keras.layers.Dense(1, use_bias=False)]
+    )
+    model.set_weights([10.0 ** np.arange(10).reshape(10, 1)])
+    model.save(tmp_path / "tumour.keras")
+    columns = {name: [1.0, 2.0] for name in PARTS}
+    day = pa.array([datetime(2026, 1, 1)] * 2, pa.timestamp("us"))
+    shard(
+        tmp_path / "patients" / "1.parquet",
+        **{"id": None, "a": None, "b": None, "patient": ["p", "q"], **columns, "seen_on": day},
+    )
+    text, scored = init("--model", tmp_path / "tumour.keras", "--input", tmp_path / "patients")
+    assert tomllib.loads(text)["inputs"] == {"sizes": PARTS}
+    assert tomllib.loads(text)["allow_lossy"] == ["*"]
+    assert scored["prediction"].to_pylist() == [
+        pytest.approx(1111111111),
+        pytest.approx(2222222222),
+    ]
+    assert scored.column_names == ["patient", "seen_on", "prediction"]
+    assert_golden("init/vector", stable(tmp_path / "draft.toml"))
+
+
+def test_how_images_were_prepared_is_left_to_the_user(draft: Any, cli: Any, tmp_path: Path) -> None:
+    import keras
+    import tensorflow as tf
+
+    pixels = keras.Input((8, 8, 1), name="pixels")
+    scores = keras.layers.Dense(10, "softmax")(keras.layers.Flatten()(pixels))
+    keras.Model(pixels, scores).save(tmp_path / "reader.keras")
+    png = tf.io.encode_png(np.full((8, 8, 1), 255, np.uint8)).numpy()
+    shard(tmp_path / "scans" / "1.parquet", rows=1, a=None, b=None, scan=[png])
+    text = draft("--model", tmp_path / "reader.keras", "--input", tmp_path / "scans")
+    assert_golden("init/images", stable(tmp_path / "job.toml"))
+    for scale, shown in (("none", "0..255"), ("0..1", "0..1"), ("-1..1", "-1..1")):
+        chosen = decided(text).replace('scale = "none"', f'scale = "{scale}"')
+        (tmp_path / "job.toml").write_text(chosen)
+        plan = cli("plan", "--config", tmp_path / "job.toml")
+        assert plan.code == 0, plan.err
+        assert f"decoded, {shown}; if not 8 x 8: stretch, bilinear" in plan.out
+
+
+def test_two_inputs_of_other_names_are_drafted_at_once_the_likeliest_first(
+    init: Any, cli: Any, tmp_path: Path
 ) -> None:
-    shard(tmp_path / "lake" / "1.parquet", a=None, c=pa.array(["x"] * 10))
-    options = ("--model", model, "--input", tmp_path / "lake", "--output", tmp_path / "job.toml")
-    done = cli("init", *options)
-    assert done.code == 65
-    assert "no column feeds the model's input 'a'" in done.err
-    assert "columns whose types fit: id, b" in done.err
-    assert not (tmp_path / "job.toml").exists()
+    import keras
+
+    body = keras.Input((), dtype="string", name="body")
+    age = keras.Input((1,), name="age_hours")
+    word = keras.layers.StringLookup(vocabulary=["help"])(body)
+    word = keras.layers.Reshape((1,))(keras.layers.Rescaling(1.0)(word))
+    joined = keras.layers.Concatenate()([word, age])
+    team = keras.layers.Dense(4, "softmax", name="team")(joined)
+    urgency = keras.layers.Dense(1, name="urgency")(joined)
+    outputs = {"team": team, "urgency": urgency}
+    keras.Model({"body": body, "age_hours": age}, outputs).save(tmp_path / "triage.keras")
+    shard(
+        tmp_path / "tickets" / "1.parquet",
+        id=None,
+        a=None,
+        b=None,
+        ticket=list(range(10)),
+        opened=pa.array([datetime(2026, 1, 1)] * 10, pa.timestamp("us")),
+        text=["help"] * 10,
+        hours_open=list(range(10)),
+        customer=["acme"] * 10,
+    )
+    options = ("--model", tmp_path / "triage.keras", "--input", tmp_path / "tickets")
+    text, scored = init(*options)
+    assert tomllib.loads(text)["inputs"] == {"body": "text", "age_hours": "hours_open"}
+    assert scored.num_rows == 10
+    assert_golden("init/two_inputs", stable(tmp_path / "draft.toml"))
+    told = cli("init", *options, "-o", tmp_path / "again.toml", "--json")
+    assert told.code == 0
+    decisions = {one["name"]: (one["value"], one["others"]) for one in told.document["decisions"]}
+    assert decisions == {
+        "body": ("text", ["customer"]),
+        "age_hours": ("hours_open", ["ticket", "opened"]),
+    }
+    assert told.document["next"] == f"shardscore plan --config {tmp_path / 'again.toml'}"
+
+
+def test_an_input_that_no_column_fits_has_a_line_that_is_refused(
+    draft: Any, cli: Any, model: Path, tmp_path: Path
+) -> None:
+    shard(tmp_path / "lake" / "1.parquet", id=None, a=pa.array(["x"] * 10))
+    text = draft("--model", model, "--input", tmp_path / "lake")
+    assert "#   or, since" not in text
+    assert "which column feeds it? b is a guess, by its type alone" in text
+    assert "a column has a type that its input cannot take; column a: string" in text
+    shard(tmp_path / "lake" / "1.parquet", id=None, a=None, b=None, word=["x"] * 10)
+    text = decided(draft("--model", model, "--input", tmp_path / "lake", "--force"))
+    assert tomllib.loads(text)["inputs"] == {"a": "COLUMN", "b": "COLUMN"}
+    assert "#   columns: word (string)" in text
+    (tmp_path / "job.toml").write_text(text)
+    assert cli("plan", "--config", tmp_path / "job.toml").code == 78
+
+
+@pytest.mark.parametrize(
+    ("width", "question"),
+    [
+        (2, "which 2 of these 3 columns feed it, in the order of the training?"),
+        (4, "which 4 columns feed it, in the order of the training? Of 3 alone the types fit"),
+    ],
+)
+def test_all_columns_that_fit_a_vector_are_listed_where_their_number_does_not(
+    width: int, question: str, draft: Any, cli: Any, tmp_path: Path
+) -> None:
+    import keras
+
+    vector = keras.Input((width,), name="vector")
+    keras.Model(vector, keras.layers.Dense(1)(vector)).save(tmp_path / "m.keras")
+    shard(tmp_path / "lake" / "1.parquet", id=None, c=pa.array([1.0] * 10, pa.float32()))
+    text = draft("--model", tmp_path / "m.keras", "--input", tmp_path / "lake")
+    assert question in text
+    assert '# vector = ["a", "b", "c"]' in text
+    (tmp_path / "job.toml").write_text(decided(text))
+    refused = cli("plan", "--config", tmp_path / "job.toml")
+    assert refused.code == 65
+    assert "the columns do not fit the model's input 'vector'" in refused.err
+
+
+def test_a_model_that_does_not_say_what_it_takes_has_a_line_for_it(
+    init: Any, tmp_path: Path
+) -> None:
+    module = tmp_path / "silent_models.py"
+    module.write_text(SILENT)
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\nimport silent_models\n"
+    saved = subprocess.run(
+        [sys.executable, "-c", f"{code}silent_models.Silent().save({str(tmp_path / 'm.keras')!r})"],
+        capture_output=True,
+        check=False,
+    )
+    assert saved.returncode == 0, saved.stderr
+    shard(tmp_path / "lake" / "1.parquet", id=None, word=["x"] * 10)
+    options = ("--model", tmp_path / "m.keras", "--import", module, "--input", tmp_path / "lake")
+    text, scored = init(*options)
+    said = tomllib.loads(text)["inputs"]
+    assert said == {"features": {"columns": ["a", "b"], "dtype": "float32", "shape": [2]}}
+    assert "#   columns: a (float), b (float), word (string)" in text
+    assert scored.num_rows == 10
+
+
+SILENT = """
+import keras
+
+
+@keras.saving.register_keras_serializable("init")
+class Silent(keras.Model):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.dense = keras.layers.Dense(1)
+        self.dense.build((None, 2))
+        self.built = True
+
+    def call(self, x):
+        return self.dense(x)
+"""
+
+
+def test_images_of_whole_numbers_have_no_scale_to_decide(init: Any, tmp_path: Path) -> None:
+    import keras
+    import tensorflow as tf
+
+    photo = keras.Input((4, 4, 3), name="photo", dtype="uint8")
+    pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1.0)(photo))
+    keras.Model(photo, pooled).save(tmp_path / "m.keras")
+    png = tf.io.encode_png(np.full((4, 4, 3), 9, np.uint8)).numpy()
+    shard(tmp_path / "lake" / "1.parquet", a=None, b=None, photo=[png] * 10)
+    text, scored = init("--model", tmp_path / "m.keras", "--input", tmp_path / "lake")
+    assert "DECIDE" not in text
+    assert tomllib.loads(text)["inputs"]["photo"] == {"columns": ["photo"], "image": True}
+    assert scored["prediction"].to_pylist() == [[9, 9, 9]] * 10
+
+
+def test_images_of_any_size_have_a_size_to_decide(draft: Any, tmp_path: Path) -> None:
+    import keras
+    import tensorflow as tf
+
+    layers = [keras.layers.GlobalAveragePooling2D()]
+    keras.Sequential([keras.Input((None, None, 3)), *layers]).save(tmp_path / "m.keras")
+    png = tf.io.encode_png(np.full((4, 4, 3), 9, np.uint8)).numpy()
+    shard(tmp_path / "lake" / "1.parquet", a=None, b=None, photo=[png] * 10)
+    text = decided(draft("--model", tmp_path / "m.keras", "--input", tmp_path / "lake"))
+    (said,) = tomllib.loads(text)["inputs"].values()
+    assert said["image"] == {"size": [224, 224], "scale": "none"}
+
+
+def test_the_file_and_the_result_do_not_share_standard_output(
+    cli: Any, model: Path, lake: Path
+) -> None:
+    assert cli("init", "--model", model, "--input", lake, "-o", "-", "--json").code == 64
+
+
+def test_the_help_says_how_it_ends_with_decisions_left(cli: Any) -> None:
+    words = " ".join(cli("init", "--help").out.split())
+    assert "Ends with 0 if the file is written, whether decisions are left or not" in words
 
 
 def test_a_file_that_is_there_stays_unless_forced(

@@ -124,6 +124,17 @@ def test_columns_that_no_shard_has_are_the_jobs_error_and_said_once(
     assert done.err.count("error:") == 1
 
 
+def test_a_plan_without_an_output_is_that_of_one_not_begun(
+    cli: Any, model: Path, lake: Path
+) -> None:
+    done = cli("plan", "--model", model, "--input", lake)
+    assert done.code == 0, done.err
+    assert "not said; score wants --output" in done.out
+    document = cli("plan", "--model", model, "--input", lake, "--json").document
+    assert (document["output"], document["begun"]) == (None, False)
+    assert document["shards"]["pending"] == 3
+
+
 def test_features_are_taken_in_the_order_in_which_they_are_named(
     score: Any, one_input: Path, tmp_path: Path
 ) -> None:

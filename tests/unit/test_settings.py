@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from jobs.settings import job_from
+from jobs.settings import NOWHERE, job_from, planned_from
 from pipeline.errors import ConfigError, UsageError
 from pipeline.job import Job
 
@@ -281,6 +281,15 @@ def test_a_missing_option_is_a_usage_error_that_tells_both_places(
     assert "TOML" in (caught.value.hint or "")
     with pytest.raises(UsageError, match="--model, --input and --output are missing"):
         job_from({}, None)
+
+
+def test_a_plan_can_do_without_an_output(config: Path) -> None:
+    given = {"model": "m", "input": ["i"], "shard_index": None, "shard_count": None}
+    assert planned_from(given, None)[0].output == NOWHERE
+    job, shares = planned_from({**given, "shard_count": 4}, None)
+    assert (job.output, shares) == (NOWHERE, 4)
+    config.write_text(MINIMAL)
+    assert planned_from({**given, "model": None}, config)[0].output == str(config.parent / "out")
 
 
 def test_labels_may_be_a_file_beside_the_configuration(tmp_path: Path) -> None:
