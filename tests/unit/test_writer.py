@@ -1,4 +1,4 @@
-"""One shard's file, and that of its bad rows: what is in them, when they are named, and who wins."""
+"""The files of a shard: what is in them, when they get their names, and who wins."""
 
 from __future__ import annotations
 
