@@ -443,6 +443,14 @@ def test_a_unit_is_wanted_where_one_of_several_columns_is_a_time() -> None:
     assert [use.unit for use in uses] == [None, "days"]
 
 
+def test_integers_that_may_lose_precision_are_rounded_instead_of_checked() -> None:
+    lake = schema(x=pa.int64(), y=pa.int64())
+    reading = Reading(allow_lossy=("x",))
+    binding = check(several(x=(), y=()), {"x": ("x",), "y": ("y",)}, lake, reading)
+    uses = [use for one in binding.inputs for use in one.uses]
+    assert [use.conversion for use in uses] == ["rounded", "checked"]
+
+
 def test_columns_that_may_lose_precision_are_named_or_match_a_glob() -> None:
     reading = Reading(allow_lossy=("a", "b*", "v[1]"))
     may = [
@@ -470,6 +478,7 @@ def test_a_column_that_is_missing_or_there_twice_is_named(columns: list[str], wo
         ((), ("a", "b")),
         ((1,), ("a", "b")),
         ((2, 2), ("a", "b", "c", "d")),
+        ((2, 2), ("a",)),
         ((None,), ("a", "b")),
         ((3,), ("a", "b", "list")),
         ((3,), ("list", "list2")),

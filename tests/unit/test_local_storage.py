@@ -362,16 +362,17 @@ def test_a_listing_holds_a_link_to_a_file_outside_and_nothing_of_a_folder_outsid
 @pytest.mark.parametrize(
     ("prefix", "found"),
     [
-        ("", ["a", "b/a", "b/c/a", "bb/a"]),
+        ("", ["a", "b/a", "b/c/a", "bX/a", "bb/a"]),
         ("b", ["b/a", "b/c/a"]),
         ("b/", ["b/a", "b/c/a"]),
         ("b/c", ["b/c/a"]),
+        ("bX", ["bX/a"]),
         ("a", []),
         ("none", []),
     ],
 )
 def test_a_prefix_is_a_folder(local: LocalStorage, prefix: str, found: list[str]) -> None:
-    for name in ("a", "b/a", "b/c/a", "bb/a"):
+    for name in ("a", "b/a", "b/c/a", "bb/a", "bX/a"):
         local.create(name, b"")
     assert [info.name for info in local.list(prefix)] == found
 

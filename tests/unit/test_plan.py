@@ -24,7 +24,7 @@ from pipeline.plan import (
     work_units,
 )
 from pipeline.records import Shard, WorkUnit
-from pipeline.shares import share, share_of_unreadable
+from pipeline.shares import Balance, assigned, balance, share, share_of_unreadable
 from tests.unit.conftest import FINGERPRINT, note_of, shard
 
 
@@ -190,9 +190,38 @@ def test_no_share_is_heavier_than_another_by_more_than_one_shard(
     assert max(loads) - min(loads) <= max([1, *rows])
 
 
-def test_shares_do_not_depend_on_the_order_of_the_listing() -> None:
+@given(st.permutations(range(9)), st.integers(1, 4))
+def test_shares_do_not_depend_on_the_order_of_the_listing(order: list[int], count: int) -> None:
     shards = [shard(f"{i}.parquet", rows=i % 3) for i in range(9)]
-    assert set(share(shards, 1, 3)) == set(share(shards[::-1], 1, 3))
+    found = [share([shards[i] for i in order], index, count) for index in range(count)]
+    assert [set(one) for one in found] == [set(share(shards, i, count)) for i in range(count)]
+    # Each share is in the order of the listing, whatever that is.
+    places = [[order.index(shards.index(s)) for s in one] for one in found]
+    assert places == [sorted(one) for one in places]
+
+
+@pytest.mark.parametrize(
+    ("rows", "shares"),
+    [
+        ([], []),
+        ([0, 0, 0, 0], [0, 1, 0, 1]),
+        ([1, 1, 1], [0, 1, 0]),
+        ([2, 1, 1], [0, 1, 1]),
+        ([1, 0, 2], [1, 1, 0]),
+        ([5, 9, 4, 1], [1, 0, 1, 0]),
+    ],
+    ids=str,
+)
+def test_the_biggest_shard_goes_first_to_the_least_loaded_share(
+    rows: list[int], shares: list[int]
+) -> None:
+    assert list(assigned(rows, 2)) == shares
+
+
+def test_shares_of_nothing_are_even() -> None:
+    found = balance([], 3)
+    assert found == Balance(3, 0, 0, 0, 0)
+    assert (found.mean, found.imbalance) == (0, 1)
 
 
 def test_each_unreadable_file_is_of_one_share() -> None:
