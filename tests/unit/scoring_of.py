@@ -35,6 +35,7 @@ class Writing:
         table: Its rows.
         bad: Which of them cannot be scored.
         policy: What becomes of those.
+        column: Which of their columns is at fault.
         changes: What is different of its target.
         looked: Gets an entry each time that the shard is looked at again.
     """
@@ -43,6 +44,7 @@ class Writing:
     table: pa.Table = field(default_factory=lambda: rows(10))
     bad: Collection[int] = ()
     policy: Any = "quarantine"
+    column: str | None = "x"
     changes: dict[str, Any] = field(default_factory=dict)
     looked: list[None] = field(default_factory=list)
 
@@ -86,7 +88,7 @@ class Writing:
             features=(),
             carried=part.to_batches()[0],
             good=None if good.all() else good,
-            bad=tuple(BadRow(row, "x", f"bad {row}") for row in found),
+            bad=tuple(BadRow(row, self.column, f"bad {row}") for row in found),
         )
         return ScoredBatch(batch, (doubled,), ends_call=True, nonfinite=int(first == 0))
 

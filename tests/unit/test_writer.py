@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -37,6 +38,7 @@ from tests.unit.conftest import parquet_bytes, shard
 from tests.unit.outputs import letters, noted, rows
 from tests.unit.scoring_of import NAME, VERSIONS, Writing
 
+NOTE = b"shardscore.checkpoint"
 LETTERS = f"_shardscore/quarantine/{NAME}"
 FEW_GROUPS = 3
 """Rows of a row group, in the tests in which a shard has several."""
@@ -318,6 +320,14 @@ def test_a_checkpoint_says_how_the_shard_stood(output: MemoryStorage) -> None:
     first, second = sorted(listing(output)[NAME], key=lambda span: span.start)
     assert [(s.shard, s.start, s.end) for s in (first, second)] == [(NAME, 0, 4), (NAME, 4, 8)]
     assert [len(found.segments), len(found.bad_segments)] == [2, 2]
+    told = [
+        json.loads(pq.read_metadata(pa.BufferReader(output.read(segment.name))).metadata[NOTE])
+        for segment in (found.segments[1], found.bad_segments[1])
+    ]
+    # The predictions' segment names that of the dead letters, which names none.
+    assert [note.pop("bad") for note in told] == [found.bad_segments[1].footer_xxh3, ""]
+    for note, segment in zip(told, (found.segments[1], found.bad_segments[1]), strict=True):
+        assert (note["start"], note["end"], note["data_xxh3"]) == (4, 8, segment.data_xxh3)
     origin = writing.target().origin
     identity = writing.shard.identity
     assert origin.input == {**identity, "mtime_ns": 7}
@@ -705,6 +715,20 @@ def test_dead_letters_are_those_of_the_shard_whatever_an_earlier_mending_left_in
     assert found["quarantine_row"].to_pylist() == [1, 8]
     assert found["quarantine_reason"].to_pylist() == ["bad 1", "bad 8"]
     assert found["id"].to_pylist() == [1, 8]
+
+
+def test_dead_letters_hold_all_columns_and_say_where_no_single_one_is_at_fault(
+    output: MemoryStorage,
+) -> None:
+    table = rows(10)
+    for name in ("p", "q"):
+        table = table.append_column(name, pa.array([f"{name} {i}" for i in range(10)]))
+    writing = Writing(output, table, bad=[1, 6], column=None)
+    writing.whole()
+    found = writing.read(LETTERS)
+    assert found.select(table.column_names).equals(table.take([1, 6]))
+    assert found["quarantine_column"].to_pylist() == [None, None]
+    assert found.schema.types[-3:] == [pa.int64(), pa.string(), pa.string()]
 
 
 def test_a_dead_letter_file_is_called_as_its_shard() -> None:
