@@ -100,6 +100,9 @@ CASES: dict[str, Raised] = {
     "dead_letters_in_the_place_of_their_shard": raised(
         lambda: changed_input(replace(shard(rows=3), schema=LETTERS), note_of(shard(rows=100)))
     ),
+    "changed_dead_letters_that_were_scored_as_a_shard": raised(
+        lambda: changed_input(replace(shard(size=9), schema=LETTERS), note_of(shard()))
+    ),
     "too_many_bad_rows": lambda _: refuse_too_many(shard(rows=12_345), 1_001, 1_000),
     "bad_row": raised(lambda: refused(shard(), BadRow(7, "x", "null"))),
     "bad_row_of_no_column": raised(lambda: refused(shard(), BadRow(7, None, "it raised"))),
