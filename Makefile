@@ -87,7 +87,8 @@ bench-scale: $(READY) ## Plan a million shards on paper: seconds, memory, imbala
 # From nothing each time: what is kept of an earlier run knows nothing of tests that came since.
 mutants: $(READY) ## Break what plans, binds and publishes in each small way, and see that a test tells (20 minutes)
 	rm -rf mutants
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/mutmut run
+	mkdir -p mutants/tmp
+	PATH="$(CURDIR)/$(BIN):$$PATH" PYTEST_DEBUG_TEMPROOT="$(CURDIR)/mutants/tmp" $(BIN)/mutmut run
 	$(BIN)/python -m tests.mutation
 
 check: $(READY) ## Lint, format, types and layers
