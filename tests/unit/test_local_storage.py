@@ -653,6 +653,22 @@ def test_a_staged_file_that_somebody_removed_is_not_waited_for(
     assert len(tries) == 1
 
 
+def test_a_staged_file_that_somebody_removes_once_it_has_its_name_is_published(
+    local: LocalStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.link
+
+    def link(source: Path, *arguments: Any, **more: Any) -> None:
+        real(source, *arguments, **more)
+        source.unlink()
+
+    monkeypatch.setattr(os, "link", link)
+    with local.stage("a/b") as staged:
+        staged.write(b"abc")
+        staged.publish()
+    assert local.read("a/b") == b"abc"
+
+
 def test_a_staged_file_that_a_sweep_takes_before_it_is_locked_is_made_anew(
     local: LocalStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
