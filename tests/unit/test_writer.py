@@ -551,6 +551,20 @@ def test_left_over_dead_letters_are_replaced(output: MemoryStorage) -> None:
     assert len(writing.looked) == 1  # is the shard still what was read?
 
 
+def test_left_over_dead_letters_that_change_meanwhile_are_not_replaced(
+    output: MemoryStorage,
+) -> None:
+    left_over(output)
+    other = Writing(MemoryStorage(), bad=[3], changes={"fingerprint": "e" * 64})
+    other.whole()
+    theirs = other.output.read(LETTERS)
+    writing = Writing(output, bad=[2])
+    with pytest.raises(OutputMismatchError, match="another job"):
+        writing.whole(refuse_swapped=lambda: output.replace(LETTERS, theirs))
+    assert output.read(LETTERS) == theirs
+    assert writing.names == [LETTERS]
+
+
 def test_left_over_dead_letters_go_once_a_shard_without_bad_rows_is_published(
     output: MemoryStorage,
 ) -> None:
