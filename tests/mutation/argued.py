@@ -101,3 +101,45 @@ _argue(
     "self._staged = False",
     "self._staged = True",
 )
+_argue(
+    "it is asked again only when another batch was written, which says the same",
+    "writer.py",
+    "ShardWriter.checkpoint",
+    "self._sound = True",
+    "self._sound = False",
+)
+_argue(
+    "as long as nothing was written there is nothing to save; each batch says it anew",
+    "writer.py",
+    "ShardWriter.__init__",
+    "self._sound = True",
+    "self._sound = False",
+)
+_argue(
+    "each error of its kind names a file",
+    "writer.py",
+    "ShardWriter.finish",
+    'self._output.delete((error.path or "").removeprefix(f"{self._output.url}/"))',
+    'self._output.delete((error.path or "XXXX").removeprefix(f"{self._output.url}/"))',
+)
+_argue(
+    "the digest takes its place before the note is written",
+    "writer.py",
+    "ShardWriter._finished",
+    'note = self._note("")',
+    'note = self._note("XXXX")',
+)
+_argue(
+    "reading is what pyarrow opens a file for when nothing is said",
+    "writer.py",
+    "ShardWriter._read_back",
+    'with translated(self._path), pa.OSFile(str(staged.path), "rb") as file:',
+    "with translated(self._path), pa.OSFile(str(staged.path), ) as file:",
+)
+_argue(
+    "besides our note Arrow writes its schema, so ours is never all that there is",
+    "writer.py",
+    "ShardWriter._read_back",
+    "if metadata.num_rows != rows or not note.items() <= (metadata.metadata or {}).items():",
+    "if metadata.num_rows != rows or not note.items() < (metadata.metadata or {}).items():",
+)
