@@ -16,7 +16,7 @@ COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-e
   --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
 .DEFAULT_GOAL := help
-.PHONY: help setup score score-digits test test-quick test-long test-faults k8s-test ray-test browser-test image image-test bench bench-setup bench-checkpoints bench-scale check lock sample-data clean
+.PHONY: help setup score score-digits test test-quick test-long test-faults k8s-test ray-test browser-test image image-test bench bench-setup bench-checkpoints bench-scale mutants check lock sample-data clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "; print "make TARGET, where TARGET is one of\n"} \
@@ -95,6 +95,13 @@ bench-checkpoints: $(READY) ## Measure what checkpoints cost (about ten minutes)
 bench-scale: $(READY) ## Plan a million shards on paper: seconds, memory, imbalance (about five minutes)
 	$(BIN)/python -m tests.bench.scale
 
+# From nothing each time: what is kept of an earlier run knows nothing of tests that came since.
+mutants: $(READY) ## Break what plans, binds and publishes in each small way, and see that a test tells (20 minutes)
+	rm -rf mutants
+	mkdir -p mutants/tmp
+	PATH="$(CURDIR)/$(BIN):$$PATH" PYTEST_DEBUG_TEMPROOT="$(CURDIR)/mutants/tmp" $(BIN)/mutmut run
+	$(BIN)/python -m tests.mutation
+
 check: $(READY) ## Lint, format, types and layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -110,4 +117,4 @@ sample-data: $(READY) ## Rebuild sample_data/ from its sources
 	$(BIN)/python sample_data/build.py
 
 clean: ## Remove what the other targets made
-	rm -rf $(VENV) $(OUT) .bench build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OUT) .bench mutants build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -253,18 +253,12 @@ def _dims(
     if any(level not in {None, d} for level, d in zip(levels[1:], dims[1:], strict=True)):
         raise wrong_shape(column, levels, spec, options)
     if sequence is not None:
-        _check_sequence(column, levels, spec, sequence)
+        if not pad_fits(sequence.pad_value, spec.dtype):
+            raise wrong_padding(column, spec, sequence.pad_value)
+        fixed = levels[0]
+        if fixed is not None and fixed > dims[0] and sequence.truncate == "never":
+            raise wrong_shape(column, levels, spec, sequence)
     return dims, sequence
-
-
-def _check_sequence(
-    column: Column, levels: tuple[int | None, ...], spec: InputSpec, sequence: InputOptions
-) -> None:
-    if not pad_fits(sequence.pad_value, spec.dtype):
-        raise wrong_padding(column, spec, sequence.pad_value)
-    fixed, wanted = levels[0], spec.shape[0] or 0
-    if fixed is not None and fixed > wanted and sequence.truncate == "never":
-        raise wrong_shape(column, levels, spec, sequence)
 
 
 def _check_width(uses: Sequence[ColumnUse], spec: InputSpec) -> None:

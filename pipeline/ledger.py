@@ -30,15 +30,12 @@ _CHUNK = 8
 
 def notes(output: Storage, names: Iterable[str]) -> dict[str, Provenance | None]:
     """The note in each published file's footer, None where there is none."""
-    ordered = list(names)
-    read = in_chunks(
-        partial(note, output),
-        ordered,
-        _FOOTER_THREADS,
-        _CHUNK,
-        at_once=partial(is_at_hand_in, output),
-    )
-    return dict(zip(ordered, read, strict=True))
+
+    def named(name: str) -> tuple[str, Provenance | None]:
+        return name, note(output, name)
+
+    at_once = partial(is_at_hand_in, output)
+    return dict(in_chunks(named, names, _FOOTER_THREADS, _CHUNK, at_once=at_once))
 
 
 def note(output: Storage, name: str) -> Provenance | None:

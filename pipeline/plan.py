@@ -185,7 +185,7 @@ def work_units(
 def listing(shards: Iterable[Shard]) -> bytes:
     """The frozen listing of a plan, as it is stored: one JSON document."""
     # What json.dumps() would write at once, with the identities of all shards in memory.
-    empty = json.dumps({"format": 1, "shards": []}, indent=0, sort_keys=True)
+    empty = json.dumps({"format": 1, "shards": []}, indent=0)
     opening, closing = empty.split("[]")
     written = io.BytesIO()
     written.write(opening.encode())

@@ -90,13 +90,12 @@ class DeadLetters:
         """
         if self._file is None:
             self._file = GroupedFile(self._output, self._name, self._schema)
-        rows = original.select(self._schema.names[: -len(_OURS)]).take(
-            pa.array([bad.row - batch.start for bad in batch.bad], pa.int64())
-        )
-        ours = [
-            pa.array([bad.row for bad in batch.bad], pa.int64()),
-            pa.array([bad.column for bad in batch.bad], pa.string()),
-            pa.array([bad.reason for bad in batch.bad], pa.string()),
+        theirs = original.select(self._schema.names[: -len(_OURS)])
+        rows = theirs.take([bad.row - batch.start for bad in batch.bad])
+        ours = [  # of the types that the schema says
+            [bad.row for bad in batch.bad],
+            [bad.column for bad in batch.bad],
+            [bad.reason for bad in batch.bad],
         ]
         self._file.append(pa.RecordBatch.from_arrays([*rows.columns, *ours], schema=self._schema))
 

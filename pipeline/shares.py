@@ -27,8 +27,8 @@ def share(shards: Sequence[Shard], index: int, count: int) -> tuple[Shard, ...]:
     """
     by_name = sorted(range(len(shards)), key=lambda place: shards[place].name)
     shares = assigned([shards[place].rows for place in by_name], count)
-    ours = (place for place, share in zip(by_name, shares, strict=True) if share == index)
-    return tuple(shards[place] for place in sorted(ours))
+    ours = sorted(by_name[i] for i, share in enumerate(shares) if share == index)
+    return tuple(shards[place] for place in ours)
 
 
 def assigned(rows: Sequence[int], count: int) -> Sequence[int]:
@@ -56,7 +56,7 @@ def assigned(rows: Sequence[int], count: int) -> Sequence[int]:
 
 def share_of_unreadable(name: str, count: int) -> int:
     """Which share reports a file that cannot be read: its rows are not known."""
-    return zlib.crc32(name.encode("utf-8", "surrogateescape")) % count
+    return zlib.crc32(name.encode(errors="surrogateescape")) % count
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +91,6 @@ class Balance:
 def balance(rows: Sequence[int], count: int) -> Balance:
     """How alike `count` shares are of shards that have so many rows, sorted by their names."""
     loads = [0] * count
-    for share, of_one in zip(assigned(rows, count), rows, strict=True):
-        loads[share] += of_one
+    for place, share in enumerate(assigned(rows, count)):
+        loads[share] += rows[place]
     return Balance(count, min(loads), max(loads), sum(loads), max(rows, default=0))

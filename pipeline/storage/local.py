@@ -130,7 +130,7 @@ class LocalStorage:
         from pipeline.storage.lock import held  # which needs this module's `translated`
 
         path = self.path_of(f"{LOCKS}/{name}")
-        with translated(path), suppress(FileNotFoundError, NotADirectoryError):
+        with translated(path), suppress(FileNotFoundError):
             with entered(self._root, path.parent, make=False):
                 pass  # it is no link out of the output
         return held(path, shared=shared)

@@ -96,7 +96,7 @@ class LocalStaged:
         # The lock goes last: until then no sweep takes the file for a dead writer's.
         if self._staged:
             with suppress(OSError):
-                self.path.unlink(missing_ok=True)
+                self.path.unlink()
         os.close(self._lock)
 
 

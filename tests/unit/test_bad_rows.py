@@ -74,6 +74,7 @@ def test_rows_that_are_set_aside_later_leave_a_batch_as_if_they_had_been_read_so
     after = set_aside(whole, found)
     assert [bad.row - 100 for bad in after.bad] == sorted(first | later)
     assert after.good_rows == 10 - len(first | later)
+    assert after.features == ()
     assert after.good is not None
     assert np.flatnonzero(~after.good).tolist() == sorted(first | later)
     assert whole.good_rows == 10 - len(first)  # it is as it was

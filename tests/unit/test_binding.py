@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyarrow as pa
 import pytest
 
 from pipeline.binding import Binding, Reading, check
 from pipeline.choosing import resolve
 from pipeline.errors import ConfigError, ContractError
+from pipeline.input_options import InputOptions
 from pipeline.signature import InputSpec, Signature
 
 INTEGERS = {str(kind): kind for kind in (pa.int8(), pa.int16(), pa.int32(), pa.int64())} | {
@@ -323,6 +326,140 @@ def test_a_checked_binding_says_how_each_column_is_used() -> None:
 
 
 @pytest.mark.parametrize(
+    ("kind", "dtype", "shape", "options", "words"),
+    [
+        (pa.int64(), "int64", (), {}, "exact"),
+        (pa.int64(), "float32", (), {}, "checked"),
+        (pa.float64(), "float32", (), {}, "rounded"),
+        (pa.date32(), "int64", (), {"unit": "days"}, "exact, days since 1970"),
+        (pa.timestamp("us"), "int64", (), {"unit": "us"}, "exact, microseconds since 1970"),
+        (pa.duration("s"), "int64", (), {"unit": "s"}, "exact, seconds"),
+        (pa.time32("s"), "int64", (), {"unit": "s"}, "exact, seconds"),
+        (
+            pa.list_(pa.timestamp("s")), "int64", (3,), {"unit": "s"},
+            "exact, seconds since 1970",
+        ),
+        (pa.list_(pa.int8()), "int64", (3,), {}, "exact"),
+        (pa.list_(pa.int8()), "int64", (3,), {"length": 3}, "exact, padded after to 3"),
+        (
+            pa.list_(pa.int8()), "int64", (3,), {"length": 3, "pad": "before", "truncate": "end"},
+            "exact, padded before to 3, cut at the end",
+        ),
+        (pa.binary(), "string", (), {"image": True}, "decoded"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_becomes_of_a_columns_values_is_told_in_words(
+    kind: pa.DataType, dtype: str, shape: tuple[int, ...], options: dict[str, Any], words: str
+) -> None:
+    allowed = ("x",) if words == "rounded" else ()
+    reading = Reading({"x": InputOptions(**options)}, allow_lossy=allowed)
+    binding = check(single(shape, dtype), {"x": ("x",)}, schema(x=kind), reading)
+    assert binding.inputs[0].uses[0].described == words
+
+
+PERSON = pa.struct([("age", pa.float32()), ("name", pa.string())])
+
+
+@pytest.mark.parametrize(
+    ("kind", "column", "shape", "plain"),
+    [
+        (pa.float32(), "x", (), True),
+        (pa.float32(), "x", (1,), True),
+        (pa.float64(), "x", (), False),
+        (pa.int8(), "x", (), False),
+        (pa.list_(pa.float32(), 3), "x", (3,), False),
+        (PERSON, "x.age", (), False),
+    ],
+    ids=str,
+)
+def test_a_binding_is_plain_if_each_column_is_a_scalar_of_its_inputs_own_type(
+    kind: pa.DataType, column: str, shape: tuple[int, ...], plain: bool
+) -> None:
+    signature = several(x=shape, y=())
+    lake = schema(x=kind, y=pa.float32())
+    reading = Reading(allow_lossy=("x",))
+    assert check(signature, {"x": (column,), "y": ("y",)}, lake, reading).plain == plain
+
+
+def test_a_field_of_a_struct_is_read_of_its_column_which_is_not_used_up() -> None:
+    signature = several(x=(), y=())
+    lake = schema(x=PERSON, y=pa.float32())
+    binding = check(signature, {"x": ("x.age",), "y": ("y",)}, lake)
+    assert [use.path for one in binding.inputs for use in one.uses] == [("x", "age"), ("y",)]
+    assert binding.columns == ("x", "y")
+    assert binding.consumed == {"y"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "length", "truncate", "padded"),
+    [
+        (pa.list_(pa.float32(), 4), 4, "never", False),
+        (pa.list_(pa.float32(), 3), 4, "never", True),
+        (pa.list_(pa.float32(), 5), 4, "end", True),
+        (pa.list_(pa.float32(), 5), 4, "never", None),
+        (pa.list_(pa.float32()), 4, "never", True),
+        (pa.list_(pa.float32()), None, "never", False),
+        (pa.list_(pa.float32(), 3), None, "never", None),
+        (pa.list_(pa.float32(), 4), None, "never", False),
+        (pa.fixed_shape_tensor(pa.float32(), [3]), 4, "never", None),
+    ],
+    ids=str,
+)
+def test_lists_are_padded_where_the_job_says_a_length_that_theirs_is_not(
+    kind: pa.DataType, length: int | None, truncate: Any, padded: bool | None
+) -> None:
+    options = InputOptions(length=length, truncate=truncate)
+    reading = Reading({"x": options})
+    if padded is None:
+        with pytest.raises(ContractError, match="shape"):
+            check(single((4,)), {"x": ("x",)}, schema(x=kind), reading)
+        return
+    (use,) = check(single((4,)), {"x": ("x",)}, schema(x=kind), reading).inputs[0].uses
+    assert use.dims == (4,)
+    assert use.sequence == (options if padded else None)
+
+
+def test_padding_that_an_input_cannot_hold_is_refused_only_where_lists_are_padded() -> None:
+    reading = Reading({"x": InputOptions(length=4, pad_value=-1)})
+    with pytest.raises(ContractError, match="pad"):
+        check(single((4,), "uint8"), {"x": ("x",)}, schema(x=pa.list_(pa.uint8(), 3)), reading)
+    check(single((4,), "uint8"), {"x": ("x",)}, schema(x=pa.list_(pa.uint8(), 4)), reading)
+
+
+def test_a_unit_of_the_job_holds_for_times_alone_and_one_of_an_input_comes_first() -> None:
+    reading = Reading({"b": InputOptions(unit="s")}, time_unit="days")
+    kinds = schema(a=pa.date32(), b=pa.date32(), c=pa.int8())
+    specs = tuple(InputSpec(name, (), "int64") for name in "abc")
+    signature = Signature(specs, "dict", (), custom_step=False)
+    binding = check(signature, {name: (name,) for name in "abc"}, kinds, reading)
+    assert [use.unit for one in binding.inputs for use in one.uses] == ["days", "s", None]
+
+
+def test_a_unit_is_wanted_where_one_of_several_columns_is_a_time() -> None:
+    reading = Reading({"x": InputOptions(unit="days")})
+    lake = schema(a=pa.int8(), b=pa.date32())
+    uses = check(single((2,), "int64"), {"x": ("a", "b")}, lake, reading).inputs[0].uses
+    assert [use.unit for use in uses] == [None, "days"]
+
+
+def test_integers_that_may_lose_precision_are_rounded_instead_of_checked() -> None:
+    lake = schema(x=pa.int64(), y=pa.int64())
+    reading = Reading(allow_lossy=("x",))
+    binding = check(several(x=(), y=()), {"x": ("x",), "y": ("y",)}, lake, reading)
+    uses = [use for one in binding.inputs for use in one.uses]
+    assert [use.conversion for use in uses] == ["rounded", "checked"]
+
+
+def test_columns_that_may_lose_precision_are_named_or_match_a_glob() -> None:
+    reading = Reading(allow_lossy=("a", "b*", "v[1]"))
+    may = [
+        name for name in ("a", "aa", "b", "bb", "B", "v[1]", "v1", "c") if reading.may_lose(name)
+    ]
+    assert may == ["a", "b", "bb", "v[1]", "v1"]
+
+
+@pytest.mark.parametrize(
     ("columns", "word"), [(["a", "b"], "missing"), (["x", "a", "x"], "there twice")]
 )
 def test_a_column_that_is_missing_or_there_twice_is_named(columns: list[str], word: str) -> None:
@@ -341,6 +478,7 @@ def test_a_column_that_is_missing_or_there_twice_is_named(columns: list[str], wo
         ((), ("a", "b")),
         ((1,), ("a", "b")),
         ((2, 2), ("a", "b", "c", "d")),
+        ((2, 2), ("a",)),
         ((None,), ("a", "b")),
         ((3,), ("a", "b", "list")),
         ((3,), ("list", "list2")),

@@ -131,6 +131,11 @@ SHAPES: dict[str, Raised] = {
     "padding_out_of_range": fed(pa.list_(pa.int64()), "uint8", (4,), length=4, pad_value=-1),
     "padding_of_half_a_number": fed(pa.list_(pa.int64()), "int32", (4,), length=4, pad_value=0.5),
     "too_few_columns": side_by_side({"a": pa.float32(), "b": pa.float32()}, 3),
+    "columns_side_by_side_for_any_width": lambda: check(
+        signature(InputSpec("x", (None,), "float32")),
+        {"x": ("a", "b")},
+        pa.schema([("a", pa.float32()), ("b", pa.float32())]),
+    ),
     "lists_side_by_side": side_by_side({"a": pa.list_(pa.float32()), "b": pa.list_(pa.float32())}),
 }
 

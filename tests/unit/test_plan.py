@@ -16,13 +16,15 @@ from pipeline.footer import Provenance
 from pipeline.plan import (
     GROUP_BATCHES,
     GROUP_SHARDS,
+    Standing,
     listing,
     plan_id,
     standing,
+    together,
     work_units,
 )
 from pipeline.records import Shard, WorkUnit
-from pipeline.shares import share, share_of_unreadable
+from pipeline.shares import Balance, assigned, balance, share, share_of_unreadable
 from tests.unit.conftest import FINGERPRINT, note_of, shard
 
 
@@ -188,14 +190,74 @@ def test_no_share_is_heavier_than_another_by_more_than_one_shard(
     assert max(loads) - min(loads) <= max([1, *rows])
 
 
-def test_shares_do_not_depend_on_the_order_of_the_listing() -> None:
+@given(st.permutations(range(9)), st.integers(1, 4))
+def test_shares_do_not_depend_on_the_order_of_the_listing(order: list[int], count: int) -> None:
     shards = [shard(f"{i}.parquet", rows=i % 3) for i in range(9)]
-    assert set(share(shards, 1, 3)) == set(share(shards[::-1], 1, 3))
+    found = [share([shards[i] for i in order], index, count) for index in range(count)]
+    assert [set(one) for one in found] == [set(share(shards, i, count)) for i in range(count)]
+    # Each share is in the order of the listing, whatever that is.
+    places = [[order.index(shards.index(s)) for s in one] for one in found]
+    assert places == [sorted(one) for one in places]
+
+
+@pytest.mark.parametrize(
+    ("rows", "shares"),
+    [
+        ([], []),
+        ([0, 0, 0, 0], [0, 1, 0, 1]),
+        ([1, 1, 1], [0, 1, 0]),
+        ([2, 1, 1], [0, 1, 1]),
+        ([1, 0, 2], [1, 1, 0]),
+        ([5, 9, 4, 1], [1, 0, 1, 0]),
+    ],
+    ids=str,
+)
+def test_the_biggest_shard_goes_first_to_the_least_loaded_share(
+    rows: list[int], shares: list[int]
+) -> None:
+    assert list(assigned(rows, 2)) == shares
+
+
+def test_shares_of_nothing_are_even() -> None:
+    found = balance([], 3)
+    assert found == Balance(3, 0, 0, 0, 0)
+    assert (found.mean, found.imbalance) == (0, 1)
 
 
 def test_each_unreadable_file_is_of_one_share() -> None:
     names = [f"{i}\udcff.parquet" for i in range(50)]
     assert {share_of_unreadable(name, 4) for name in names} == {0, 1, 2, 3}
+
+
+@given(st.lists(st.lists(st.sampled_from(["done", "pending", "changed", "replaced"]), max_size=4)))
+def test_parts_of_an_input_stand_together_as_the_whole_would(parts: list[list[str]]) -> None:
+    notes: dict[str, Provenance | None] = {}
+    members: list[list[Shard]] = []
+    for i, states in enumerate(parts):
+        members.append([shard(f"{i}-{j}.parquet", rows=10) for j in range(len(states))])
+        for member, state in zip(members[-1], states, strict=True):
+            if state != "pending":
+                was = member if state == "done" else replace(member, rows=11)
+                notes[member.name] = note_of(was)
+    again = {m.name for states, part in zip(parts, members, strict=True)
+             for m, state in zip(part, states, strict=True) if state == "replaced"}  # fmt: skip
+
+    def stands(of: list[Shard]) -> Standing:
+        return standing(of, notes, FINGERPRINT, "/out", rescore=lambda s, _: s.name in again)
+
+    def told(at: Standing) -> list[object]:
+        changed = [(failed.name, failed.path, str(failed.error)) for failed in at.changed]
+        return [at.done, at.pending, changed, at.replaced]
+
+    whole = stands([member for part in members for member in part])
+    assert told(together(stands(part) for part in members)) == told(whole)
+
+
+def test_a_shard_of_which_no_more_than_its_identity_is_known_was_found_published() -> None:
+    known = shard(schema=None)
+    last = shard("b.parquet")
+    at = standing([known, last], {last.name: note_of(last)}, FINGERPRINT, "/out")
+    assert at.done == (known, last)
 
 
 # What is to be scored again
