@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import sys
 
-from jobs import options as opt  # noqa: TC001 - Typer reads the annotations at run time
 from jobs import output_options as out  # noqa: TC001 - Typer reads the annotations at run time
+from jobs import run_options as of_run  # noqa: TC001 - Typer reads the annotations at run time
 from pipeline.errors import NoInputError, printable
 
 
@@ -14,7 +14,7 @@ def report(
     output: out.OutputArgument,
     html: out.Html = None,
     run_id: out.RunId = None,
-    as_json: opt.AsJson = False,
+    as_json: of_run.AsJson = False,
 ) -> None:
     """Write an HTML page that says how the scoring of an output went.
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from jobs import help_text
-from jobs import options as opt
+from jobs import job_options as of_job
+from jobs import run_options as of_run
 from jobs.given import given, heed_signals
 from pipeline.errors import ConfigError, UsageError
 from pipeline.screen import width_of
@@ -72,23 +73,23 @@ Force = Annotated[
 
 
 def compare(
-    model: opt.Model = None,
-    input_: opt.Input = None,
-    config: opt.Config = None,
-    model_sha256: opt.ModelSha256 = None,
-    import_: opt.Import = None,
-    features: opt.Features = None,
-    allow_lossy: opt.AllowLossy = None,
-    time_unit: opt.TimeUnit = None,
-    preprocess: opt.Preprocess = None,
-    follow_links: opt.FollowLinks = None,
+    model: of_job.Model = None,
+    input_: of_job.Input = None,
+    config: of_job.Config = None,
+    model_sha256: of_job.ModelSha256 = None,
+    import_: of_job.Import = None,
+    features: of_job.Features = None,
+    allow_lossy: of_job.AllowLossy = None,
+    time_unit: of_job.TimeUnit = None,
+    preprocess: of_job.Preprocess = None,
+    follow_links: of_job.FollowLinks = None,
     batch_sizes: BatchSizes = None,
     rows: Rows = 32_768,
     seconds: Seconds = 1.0,
     write: Write = None,
-    log_format: opt.LogFormat = "auto",
-    quiet: opt.Quiet = False,
-    as_json: opt.AsJson = False,
+    log_format: of_run.LogFormat = "auto",
+    quiet: of_run.Quiet = False,
+    as_json: of_run.AsJson = False,
 ) -> None:
     """Measure the prediction methods, and say which to use.
 
@@ -173,19 +174,19 @@ def _sizes(text: str) -> tuple[int, ...]:
 
 
 def init(
-    model: opt.Model = None,
-    input_: opt.Input = None,
+    model: of_job.Model = None,
+    input_: of_job.Input = None,
     output: JobFile = "job.toml",
-    model_sha256: opt.ModelSha256 = None,
-    import_: opt.Import = None,
-    features: opt.Features = None,
-    allow_lossy: opt.AllowLossy = None,
-    time_unit: opt.TimeUnit = None,
-    preprocess: opt.Preprocess = None,
-    postprocess: opt.Postprocess = None,
-    follow_links: opt.FollowLinks = None,
+    model_sha256: of_job.ModelSha256 = None,
+    import_: of_job.Import = None,
+    features: of_job.Features = None,
+    allow_lossy: of_job.AllowLossy = None,
+    time_unit: of_job.TimeUnit = None,
+    preprocess: of_job.Preprocess = None,
+    postprocess: of_job.Postprocess = None,
+    follow_links: of_job.FollowLinks = None,
     force: Force = False,
-    as_json: opt.AsJson = False,
+    as_json: of_run.AsJson = False,
 ) -> None:
     """Write a commented job file for a model and its data.
 
