@@ -48,7 +48,8 @@ def report(
     if as_json:
         print(json.dumps(document, indent=1))
     else:
-        print(on_screen(printable(document["verdict"]["text"]), width_of(sys.stdout)))
+        said = printable(document["verdict"]["text"])  # in a pipe or a mail a line of its own
+        print(on_screen(said, width_of(sys.stdout)) if sys.stdout.isatty() else said)
         print("report:", printable(short_path(str(html or f"{storage.url}/{PAGE}"))))
 
 

@@ -108,14 +108,18 @@ def summary_text(
 
 
 def _why(reasons: Reasons) -> str:
-    """The most frequent reasons, and how many rows have each of them."""
+    """The most frequent reasons, how many rows have each of them, and how many were not looked at."""
     most = reasons.counted.most_common(SHOWN_REASONS)
     parts = [
         f"{cut(printable(reason.removesuffix('.')), _CELL)} ({counted(rows, 'row')})"
         for (_, reason), rows in most
     ]
-    left = reasons.of_rows - sum(rows for _, rows in most)
-    return "; ".join(parts + ([f"others ({counted(left, 'row')})"] if left else []))
+    others = reasons.rows - sum(rows for _, rows in most)
+    if others:
+        parts.append(f"others ({counted(others, 'row')})")
+    if unseen := reasons.of_rows - reasons.rows:
+        parts.append(f"of {counted(unseen, 'row')} more the report tells")
+    return "; ".join(parts)
 
 
 def _time(report: RunReport) -> str:

@@ -60,6 +60,8 @@ def test_three_reasons_are_told_with_their_counts_and_the_other_rows_counted() -
     reasons.counted.update({("", "NaN"): 5, ("c", "too long"): 3})
     told = "null in a (40 rows); null in b (12 rows); NaN (5 rows); others (3 rows)"
     assert lines(REPORT, reasons=reasons)["why"] == told
+    told = told.replace("others (3 rows)", "others (3 rows); of 900 rows more the report tells")
+    assert lines(REPORT, reasons=replace(reasons, of_rows=960))["why"] == told
     assert "why" not in lines(REPORT)
 
 
