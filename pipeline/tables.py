@@ -108,7 +108,7 @@ def summary_text(
 
 
 def _why(reasons: Reasons) -> str:
-    """The most frequent reasons, how many rows have each of them, and how many were not looked at."""
+    """The most frequent reasons, with their rows, and how many rows were not looked at."""
     most = reasons.counted.most_common(SHOWN_REASONS)
     parts = [
         f"{cut(printable(reason.removesuffix('.')), _CELL)} ({counted(rows, 'row')})"
