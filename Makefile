@@ -96,7 +96,7 @@ bench-scale: $(READY) ## Plan a million shards on paper: seconds, memory, imbala
 	$(BIN)/python -m tests.bench.scale
 
 # From nothing each time: what is kept of an earlier run knows nothing of tests that came since.
-mutants: $(READY) ## Break what plans, binds and publishes in each small way, and see that a test tells (20 minutes)
+mutants: $(READY) ## Break what plans, binds and publishes in each small way, and see that a test tells (13 minutes of CPU)
 	rm -rf mutants
 	mkdir -p mutants/tmp
 	PATH="$(CURDIR)/$(BIN):$$PATH" PYTEST_DEBUG_TEMPROOT="$(CURDIR)/mutants/tmp" $(BIN)/mutmut run
