@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 from jobs import options as opt  # noqa: TC001 - Typer reads the annotations at run time
 from jobs import output_options as out  # noqa: TC001 - Typer reads the annotations at run time
@@ -37,7 +38,7 @@ def report(
     from pipeline.job_file import write_text
     from pipeline.layout import PAGE
     from pipeline.page import page
-    from pipeline.tables import short_path
+    from pipeline.screen import on_screen, short_path, width_of
 
     made = page(document)
     if html is None:
@@ -47,7 +48,7 @@ def report(
     if as_json:
         print(json.dumps(document, indent=1))
     else:
-        print(printable(document["verdict"]["text"]))
+        print(on_screen(printable(document["verdict"]["text"]), width_of(sys.stdout)))
         print("report:", printable(short_path(str(html or f"{storage.url}/{PAGE}"))))
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jobs import options as opt  # noqa: TC001 - Typer reads the annotations at run time
+from jobs import help_text
+from jobs import options as opt
 from jobs.given import given, heed_signals
 from pipeline.errors import ConfigError
+from pipeline.screen import width_of
 
 if TYPE_CHECKING:
     from pipeline.job import Job
@@ -21,28 +24,49 @@ BatchSizes = Annotated[
         metavar="N,N,…",
         help="Batch sizes to measure. Default: 32,128,512,2048,8192,32768, as far as there are "
         "rows.",
+        rich_help_panel=help_text.MEASURED,
     ),
 ]
 Rows = Annotated[
-    int, typer.Option(metavar="N", min=1, help="Measure on this many good rows, at most.")
+    int,
+    typer.Option(
+        metavar="N",
+        min=1,
+        help="Measure on this many good rows, at most.",
+        rich_help_panel=help_text.MEASURED,
+    ),
 ]
 Seconds = Annotated[
     float,
-    typer.Option(metavar="S", min=0.01, help="Time each method at each batch size for so long."),
+    typer.Option(
+        metavar="S",
+        min=0.01,
+        help="Time each method at each batch size for so long.",
+        rich_help_panel=help_text.MEASURED,
+    ),
 ]
 Write = Annotated[
     Path | None,
     typer.Option(
         metavar="TOML",
         help="Set batch_size and method in this job file, to what is recommended. What else it "
-        "says stays; if it is not there, it is written as `init` writes it.",
+        "says stays; if it is not there, it is written as `init` writes it. Default: none.",
+        rich_help_panel=help_text.MEASURED,
     ),
 ]
 JobFile = Annotated[
     str,
-    typer.Option("--output", "-o", metavar="TOML|-", help="The file to write; -: print it."),
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="TOML|-",
+        help="The file to write; -: print it.",
+        rich_help_panel=help_text.FILE,
+    ),
 ]
-Force = Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")]
+Force = Annotated[
+    bool, typer.Option("--force", help="Replace the file if it is there. Default: refuse to.")
+]
 
 
 def compare(
@@ -92,7 +116,9 @@ def compare(
         rows=rows,
         seconds=seconds,
     )
-    print(json.dumps(document, indent=1) if as_json else compare_text(document))
+    print(
+        json.dumps(document, indent=1) if as_json else compare_text(document, width_of(sys.stdout))
+    )
     if write is not None:
         _write_choice(write, document["recommendation"], job)
 

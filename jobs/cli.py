@@ -18,10 +18,18 @@ from jobs import afterwards, beforehand
 from jobs import options as opt
 from jobs import output_options as out
 from jobs.afterwards import no_output
-from jobs.complaints import show, show_bug, show_usage, wanted_format
+from jobs.complaints import show, show_bug, show_failed, wanted_format, warn
 from jobs.exit_codes import ExitCode, of_ending, of_report
 from jobs.given import given, heed_signals
+from jobs.help_text import Command, context_settings
+from jobs.wrong_usage import (
+    in_our_words,
+    misspelt_variables,
+    named_by_variable,
+    refuse_repeated,
+)
 from pipeline.errors import ModelError, ShardscoreError, UsageError
+from pipeline.screen import width_of
 
 _EPILOG = (
     "Options are variables too: SHARDSCORE_BATCH_SIZE for --batch-size. Those that describe the "
@@ -37,11 +45,11 @@ app = typer.Typer(
     rich_markup_mode=None,
     add_completion=False,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=context_settings(),
 )
 
 
-@app.command(epilog="Example: shardscore score --model m.keras -i data/ -o out/")
+@app.command(cls=Command, epilog="Example: shardscore score --model m.keras -i data/ -o out/")
 def score(
     context: typer.Context,
     model: opt.Model = None,
@@ -126,13 +134,13 @@ def score(
                 report=reports.as_json(report, shards=False),
             )
         elif not quiet:
-            print(tables.summary_text(report))
+            print(tables.summary_text(report, width_of(sys.stdout)))
         if report.error is not None:
             show(report.error, log_format)
         raise typer.Exit(of_report(report))
 
 
-@app.command(epilog="Example: shardscore plan --config job.toml --json")
+@app.command(cls=Command, epilog="Example: shardscore plan --config job.toml --json")
 def plan(
     model: opt.Model = None,
     input_: opt.Input = None,
@@ -185,13 +193,13 @@ def plan(
 
     job, shares = planned_from(given(locals()), config)
     document, failed = preview.plan(job, with_model=with_model, shares=shares)
-    print(json.dumps(document, indent=1) if as_json else tables.plan_text(document))
-    for broken in failed:
-        show(broken.error.with_path(broken.path), log_format)
+    width = width_of(sys.stdout)
+    print(json.dumps(document, indent=1) if as_json else tables.plan_text(document, width))
+    show_failed(failed, log_format)
     raise typer.Exit(ExitCode.DATA if failed else ExitCode.OK)
 
 
-@app.command(epilog="Example: shardscore status out/ --watch")
+@app.command(cls=Command, epilog="Example: shardscore status out/ --watch")
 def status(
     output: out.OutputArgument,
     watch: out.Watch = False,
@@ -215,10 +223,11 @@ def status(
     document = status_of(output)
     if not document["begun"]:
         raise no_output(document["output"])
-    print(json.dumps(document, indent=1) if as_json else tables.status_text(document))
+    width = width_of(sys.stdout)
+    print(json.dumps(document, indent=1) if as_json else tables.status_text(document, width))
 
 
-@app.command(epilog="Example: shardscore verify out/ --json")
+@app.command(cls=Command, epilog="Example: shardscore verify out/ --json")
 def verify(
     output: out.OutputArgument,
     input_: out.VerifiedInput = None,
@@ -246,17 +255,17 @@ def verify(
     if repair:
         run_repair(proof)
     told = document(proof)
-    print(json.dumps(told, indent=1) if as_json else tables.verify_text(told))
+    width = width_of(sys.stdout)
+    print(json.dumps(told, indent=1) if as_json else tables.verify_text(told, width))
     raise typer.Exit(ExitCode.OK if told["ok"] else ExitCode.DATA)
 
 
-app.command(epilog="Example: shardscore report out/ --html night.html")(afterwards.report)
-app.command(epilog="Example: shardscore compare --config job.toml --write job.toml")(
-    beforehand.compare
-)
-app.command(epilog="Example: shardscore init --model m.keras -i data/ --output job.toml")(
-    beforehand.init
-)
+for command, example in (
+    (afterwards.report, "report out/ --html night.html"),
+    (beforehand.compare, "compare --config job.toml --write job.toml"),
+    (beforehand.init, "init --model m.keras -i data/ --output job.toml"),
+):
+    app.command(cls=Command, epilog=f"Example: shardscore {example}")(command)
 
 
 def _version(wanted: bool) -> None:
@@ -287,16 +296,23 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     argv = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     log_format = wanted_format(argv)
     try:
-        code = app(argv, prog_name="shardscore", standalone_mode=False, obj=argv)
+        command = typer.main.get_command(app)
+        for note in misspelt_variables(os.environ, command):
+            warn(note, log_format)
+        refuse_repeated(argv)
+        code = command(argv, prog_name="shardscore", standalone_mode=False, obj=argv)
     except typer.TyperException as error:  # a flag or a value that Typer refuses
         code = of_ending(error)
-        show_usage(error, log_format)
+        show(named_by_variable(in_our_words(error), argv), log_format)
     except typer.Abort as error:
         code = of_ending(error)
     except BrokenPipeError as error:
         # Whoever read our results has gone; say no more, also not when Python closes the stream.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = of_ending(error)
+    except UsageError as error:
+        code = of_ending(error)
+        show(named_by_variable(error, argv), log_format)
     except ShardscoreError as error:
         code = of_ending(error)
         show(error, log_format)

@@ -20,6 +20,7 @@ from pipeline.errors import BusyError, ShardscoreError, printable
 from pipeline.job_file import write_text
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -118,6 +119,9 @@ class Monitor:
     def begin(self, *, rows: int, shards: int) -> None:
         self._planned, self._done = rows, 0
         self._shown.begin(rows=rows, shards=shards)
+
+    def at_work(self, worker: int, shards: Sequence[str]) -> None:
+        self._shown.at_work(worker, shards)
 
     def advance(self, rows: int) -> None:
         self._done += rows

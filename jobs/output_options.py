@@ -9,7 +9,9 @@ import typer
 
 Watch = Annotated[
     bool,
-    typer.Option("--watch", help="Show it again every two seconds, until no run is at work."),
+    typer.Option(
+        "--watch", help="Show it again every two seconds, until no run is at work. Default: once."
+    ),
 ]
 OutputArgument = Annotated[
     str,
@@ -27,7 +29,7 @@ RunId = Annotated[
     typer.Option(
         "--run",
         metavar="ID",
-        help="Tell of this run, not of the latest; what is published is told as it is now.",
+        help="Tell of this run; what is published is told as it is now. Default: the latest run.",
     ),
 ]
 VerifiedInput = Annotated[
@@ -36,7 +38,7 @@ VerifiedInput = Annotated[
         "--input",
         "-i",
         metavar="PATH",
-        help="Compare with this input, not with that of the latest run. Repeatable.",
+        help="Compare with this input. Default: that of the latest run. Repeatable.",
     ),
 ]
 NoInput = Annotated[
@@ -45,7 +47,7 @@ NoInput = Annotated[
         "--no-input",
         envvar="SHARDSCORE_NO_INPUT",
         show_envvar=False,
-        help="Prove the output from its storage alone.",
+        help="Prove the output from its storage alone. Default: with its input, if it is there.",
     ),
 ]
 Quick = Annotated[
@@ -54,7 +56,7 @@ Quick = Annotated[
         "--quick",
         envvar="SHARDSCORE_QUICK",
         show_envvar=False,
-        help="Read footers alone: no digests of data, no comparison of rows.",
+        help="Read footers alone: no digests of data, no comparison of rows. Default: all.",
     ),
 ]
 Repair = Annotated[
@@ -62,6 +64,6 @@ Repair = Annotated[
     typer.Option(
         "--repair",
         help="Write _MANIFEST.json and _SUCCESS anew if all is proven, and remove what killed "
-        "runs have left. No published file is changed or removed.",
+        "runs have left. No published file is changed or removed. Default: nothing is written.",
     ),
 ]

@@ -18,7 +18,9 @@ from jobs.wrong_values import explained, unknown_key
 from pipeline.classes import read_labels
 from pipeline.errors import ConfigError
 from pipeline.job import Job
+from pipeline.spelling import near
 from pipeline.storage.locate import has_scheme
+from pipeline.toml_text import not_toml
 
 _PATHS = ("model", "input", "output", "baseline", "labels")
 _HOOKS = ("preprocess", "postprocess")
@@ -73,12 +75,14 @@ def _read(config: Path) -> dict[str, Any]:
         raise ConfigError(
             f"the configuration cannot be read: {error.strerror}",
             path=str(config),
-            hint="check the path of --config",
+            hint=near(config, "check the path of --config"),
         ) from error
-    except ValueError as error:  # not UTF-8, or not TOML
+    except UnicodeDecodeError as error:
         raise ConfigError(
             "the configuration is not TOML", path=str(config), received=str(error)
         ) from error
+    except ValueError as error:
+        raise not_toml(error, text, str(config)) from error
     unknown = sorted(set(values) - set(Job.model_fields))
     if unknown:
         raise unknown_key((unknown[0],), Job, str(config))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from pipeline import tables
+from pipeline.screen import width_of
 from pipeline.status import status
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ def watch(output: str, sleep: Callable[[float], None] = time.sleep) -> dict[str,
     shown = ""
     with Live(console=console, auto_refresh=False) as live:
         while document["begun"]:
-            text = tables.status_text(document)
+            text = tables.status_text(document, width_of(sys.stdout))
             if console.is_terminal:
                 live.update(Text(text), refresh=True)
             elif text != shown:

@@ -6,6 +6,7 @@ pydantic finds it and names the place; its sentences speak of Python, a reader o
 from __future__ import annotations
 
 import difflib
+import re
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ConfigError, ShardscoreError, UsageError
@@ -52,6 +53,23 @@ _KINDS = {
     "literal_error": "{expected}",
 }
 
+_BETWEEN = (
+    "baseline",
+    "max_drift",
+    "shard_index",
+    "shard_count",
+    "label_output",
+    "labels",
+    "top_k",
+    "rescore_changed",
+    "features",
+    "plan_id",
+    "time_unit",
+    "max_bad_rows",
+    "on_bad_row",
+)
+"""Fields that rules between fields speak of."""
+
 Place = tuple[str | int, ...]
 
 
@@ -66,14 +84,19 @@ def explained(
         chosen: What of it the command line and the environment gave.
         config: The TOML file's path, that gave the rest.
     """
+    lacking = [e["loc"][0] for e in error.errors() if e["type"] == "missing" and e["loc"]]
     first = error.errors()[0]
     if not first["loc"]:
         return _between_fields(_sentence(first), chosen, config)
     field = str(first["loc"][0])
     option = f"--{field.replace('_', '-')}" if field != "imports" else "--import"
     if first["type"] == "missing":
+        options = [f"--{name}" for name in lacking]
+        named = " and ".join(filter(None, [", ".join(options[:-1]), options[-1]]))
         return UsageError(
-            f"{option} is missing", hint=f"give {option}, or {field} in the TOML file"
+            f"{named} {'is' if len(options) == 1 else 'are'} missing",
+            hint=f"give {'it' if len(options) == 1 else 'them'} here, or in a job file with "
+            "--config; `shardscore init` writes one",
         )
     place = _place(first["loc"], values)
     if first["type"] == "extra_forbidden":
@@ -110,7 +133,10 @@ def unknown_key(
 def _between_fields(sentence: str, chosen: Mapping[str, Any], config: str) -> ShardscoreError:
     """A rule between fields has no place of its own, but names those that it is about."""
     if any(name in sentence for name in chosen):
-        return UsageError(f"the options: {sentence}")
+        for name in sorted(_BETWEEN, key=len, reverse=True):
+            option = f"--{name.replace('_', '-')}"
+            sentence = re.sub(rf"(?<![\w-]){name}(?![\w-])", option, sentence)
+        return UsageError(sentence)
     return ConfigError("the values do not go together", path=config, expected=sentence)
 
 

@@ -33,6 +33,7 @@ from pipeline.misfits import (
     wrong_type,
 )
 from pipeline.nested import pad_fits
+from pipeline.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -270,7 +271,8 @@ def _check_width(uses: Sequence[ColumnUse], spec: InputSpec) -> None:
     raise ContractError(
         f"the columns do not fit the model's input {spec.name!r}",
         expected=f"{spec}: {needed if needed is not None else 'any number of'} values a row",
-        received=f"{len(uses)} column(s): "
+        received=counted(len(uses), "column")
+        + ": "
         + shortened([f"{use.column} {use.type}" for use in uses]),
         hint="name as many columns as the input is wide, or one column of lists of its shape",
     )

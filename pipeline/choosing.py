@@ -19,6 +19,8 @@ from pipeline.errors import ConfigError, ContractError, shortened
 from pipeline.input_options import InputOptions, Unit
 from pipeline.misfits import unknown_length, wrong_type
 from pipeline.signature import InputSpec
+from pipeline.spelling import closest, did_you_mean
+from pipeline.toml_text import toml_key, toml_value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -54,7 +56,7 @@ def resolve(
             raise ConfigError(
                 f"the model has no input {name!r}",
                 expected=", ".join(names),
-                hint="correct the [inputs] table of the TOML",
+                hint=did_you_mean(name, names, "correct the [inputs] table of the TOML"),
             )
     return {spec.name: _columns_of(spec, schema, wanted, fed) for spec in fed.inputs}
 
@@ -79,12 +81,15 @@ def _columns_of(
             received="columns " + shortened(schema.names),
             hint="name them in order with --features (names or globs), or in the TOML",
         )
+    meant = closest(spec.name, schema.names)
+    mapped = "" if meant is None else f": {toml_key(spec.name)} = {toml_value(meant)}"
     raise ContractError(
         f"no column feeds the model's input {spec.name!r}",
         column=spec.name,
         expected=f"a column of that name for {spec}",
         received="columns " + shortened(schema.names),
-        hint="rename the column, or map the input to others in the [inputs] table of the TOML",
+        hint="rename the column, or map the input to others in the [inputs] table of the TOML"
+        + mapped,
     )
 
 

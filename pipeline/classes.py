@@ -122,7 +122,9 @@ class Classes:
             else f"no output of the model can be the scores of {what}",
             expected=f"one output of floats, (rows, {len(self.labels) or 'k'})",
             received=_shown({name: outputs[name] for name in fit} if fit else outputs),
-            hint="say which with label_output" if fit else "correct labels, or leave them out",
+            hint="say which with label_output"
+            if fit
+            else "correct labels or top_k, or leave them out",
         )
 
     def _refuse_unfit(self, name: str, outputs: Mapping[str, Array]) -> None:
@@ -162,6 +164,7 @@ class Classes:
                 column=name,
                 expected=f"at most {width}",
                 received=str(self.top_k),
+                hint=f"there are {width} classes: choose a smaller top_k",
             )
 
 

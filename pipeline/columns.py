@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from pipeline.errors import ContractError, shortened
+from pipeline.spelling import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -63,7 +64,11 @@ def expand(patterns: Sequence[str], schema: pa.Schema, purpose: str) -> tuple[st
                 column=pattern,
                 expected=f"a column {pattern!r}",
                 received=astray(schema, pattern) or "columns " + shortened(schema.names),
-                hint="rename the column in that shard, or take the shard out of the input",
+                hint=did_you_mean(
+                    pattern,
+                    schema.names,
+                    "rename the column in that shard, or take the shard out of the input",
+                ),
             )
         chosen.update(dict.fromkeys(matches))
     return tuple(chosen)

@@ -1,5 +1,5 @@
-"""What `compare` found as lines for people, made to be pasted into a ticket: at most 100 columns,
-no colours, and all that one must know to read the figures.
+"""What `compare` found as lines for people, made to be pasted into a ticket: at most 80 columns,
+or what the screen has, no colours, and all that one must know to read the figures.
 """
 
 from __future__ import annotations
@@ -8,22 +8,23 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import printable, shortened
 from pipeline.recommend import rate_text
-from pipeline.tables import aligned, short_path, size, table
+from pipeline.screen import WIDTH, aligned, item, on_screen, short_path, size, table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_HEAD = ("", "batch", "method", "rows/s", "ms a batch", "first call", "memory", "against predict()")
-_CELL = 36
+_HEAD = ("", "batch", "method", "rows/s", "ms/batch", "first", "memory", "outputs")
+_RIGHT = ("batch", "rows/s", "ms/batch", "first", "memory")
+_CELL = 14
 
 
-def compare_text(document: Mapping[str, Any]) -> str:
+def compare_text(document: Mapping[str, Any], width: int = WIDTH) -> str:
     """A comparison."""
     found = document["recommendation"]
     parts = [
-        aligned(_facts(document)),
-        table(_HEAD, [_row(record, found) for record in document["measured"]]),
-        _legend(document),
+        aligned(_facts(document), width),
+        table(_HEAD, [_row(record, found) for record in document["measured"]], width, right=_RIGHT),
+        on_screen(_legend(document), width),
     ]
     problems = list(
         dict.fromkeys(
@@ -33,8 +34,8 @@ def compare_text(document: Mapping[str, Any]) -> str:
             if text and len(text) > _CELL
         )
     )
-    parts += ["\n".join(map(printable, problems))] if problems else []
-    return "\n\n".join([*parts, _verdict(document)])
+    parts += ["\n".join(item(printable(p), width) for p in problems)] if problems else []
+    return "\n\n".join([*parts, _verdict(document, width)])
 
 
 def _facts(document: Mapping[str, Any]) -> dict[str, str]:
@@ -63,19 +64,20 @@ def _row(record: Mapping[str, Any], found: Mapping[str, Any] | None) -> tuple[st
     best = found is not None and all(record[n] == found[n] for n in ("method", "batch_size"))
     at = ("*" if best else "", f"{record['batch_size']:,}", record["method"])
     if record["problem"] is not None:
-        return (*at, "", "", "", "", _shortened(record["problem"]))
+        return (*at, "", "", "", "", _shortened(record["problem"], "not measured"))
     return (
         *at,
         rate_text(record["rate"]),
         _milliseconds(record["batch_ms"]),
         f"{_milliseconds(record['first_ms'])} ms",
         size(record["memory"]),
-        _shortened(_difference(record)),
+        _shortened(_difference(record), "other ones"),
     )
 
 
-def _shortened(text: str) -> str:
-    return text if len(text) <= _CELL else f"{text[: _CELL - 1]}…"
+def _shortened(text: str, else_: str) -> str:
+    """What fits its column; else, what the lines below the table explain."""
+    return text if len(text) <= _CELL else f"{else_} (!)"
 
 
 def _difference(record: Mapping[str, Any]) -> str:
@@ -95,14 +97,15 @@ def _milliseconds(number: float) -> str:
 def _legend(document: Mapping[str, Any]) -> str:
     star = "* recommended. " if document["recommendation"] is not None else ""
     return (
-        f"{star}Each line is a process of its own, timed for about {document['seconds']:g} s\n"
-        "after its first call, which traces the model. ms a batch: the median, handing the batch\n"
-        "over included; for predict(), a call on many batches divided by them. memory: the peak\n"
-        "above the loaded model and the sample. compiled: the bare tf.function(model), a yardstick."
+        f"{star}Each line is a process of its own, timed for about {document['seconds']:g} s "
+        "after its first call, which traces the model. ms/batch: the median, handing the batch "
+        "over included; for predict(), a call on many batches divided by them. first: that first "
+        "call. memory: the peak above the loaded model and the sample. outputs: against those of "
+        "predict(); (!): see below. compiled: the bare tf.function(model), a yardstick."
     )
 
 
-def _verdict(document: Mapping[str, Any]) -> str:
+def _verdict(document: Mapping[str, Any], width: int) -> str:
     lines = [f"note: {note}" for note in document["notes"]]
     found = document["recommendation"]
     if found is not None:
@@ -117,4 +120,4 @@ def _verdict(document: Mapping[str, Any]) -> str:
             "recommendation: none",
             "why: no method that a job can name was measured and gives what predict() gives",
         ]
-    return "\n".join(map(printable, lines))
+    return "\n".join(item(printable(line), width) for line in lines)

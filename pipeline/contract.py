@@ -17,6 +17,7 @@ from pipeline.choosing import resolve
 from pipeline.columns import astray, expand, find, matching
 from pipeline.errors import ConfigError, ContractError, DataError, shortened
 from pipeline.records import FailedShard
+from pipeline.spelling import did_you_mean
 from pipeline.target import REASON_COLUMN
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def refuse_unknown_names(job: Job, shards: Sequence[Shard]) -> None:
             if listed
             else "check its spelling; a field inside lists is to be a column of its own"
             if end
-            else "check its spelling",
+            else did_you_mean(pattern, there, "check its spelling"),
         )
 
 

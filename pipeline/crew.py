@@ -173,6 +173,7 @@ class Crew:
     def _give(self, number: int, order: Order) -> None:
         self._busy[number] = order
         self._finished[number] = set()
+        self._run.at_work(number, order.shards)
         self._workers.tell(number, "score", order)
 
     def _enlist(self, number: int, ready: Ready) -> None:
@@ -207,6 +208,7 @@ class Crew:
             case "done":
                 self._run.measured(number, *rest[0])
                 del self._busy[number]
+                self._run.at_work(number, ())
                 self._free.append(number)
             case "prepared":
                 ready, memory = rest
@@ -238,6 +240,7 @@ class Crew:
     def _ended(self, number: int, error: BaseException) -> None:
         """A worker ends with an error: the first one counts. After a stop each has one."""
         self._busy.pop(number, None)
+        self._run.at_work(number, ())
         self._workers.dismiss(number)
         self._run.resident(number, 0)
         if isinstance(error, StoppedError):
@@ -254,6 +257,7 @@ class Crew:
     def _lost(self, number: int, died: Died, *, for_good: bool) -> None:
         self._run.resident(number, 0)
         order = self._busy.pop(number, None)
+        self._run.at_work(number, ())
         prepared = self._prepared.pop(number, None) is not None
         with suppress(ValueError):
             self._free.remove(number)

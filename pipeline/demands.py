@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pipeline.errors import ConfigError
+from pipeline.spelling import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,7 +32,7 @@ def refuse_unknown(signature: Signature, names: Iterable[str]) -> None:
             raise ConfigError(
                 f"the model has no input {name!r}",
                 expected=", ".join(known),
-                hint="correct the [inputs] table of the TOML",
+                hint=did_you_mean(name, known, "correct the [inputs] table of the TOML"),
             )
 
 

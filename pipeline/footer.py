@@ -21,6 +21,7 @@ import xxhash
 
 from pipeline.errors import ContractError, CorruptShardError, StorageError
 from pipeline.records import RowCounts
+from pipeline.spelling import CONVERT, is_text_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -143,7 +144,9 @@ def corrupt(path: str, received: str) -> CorruptShardError:
         "not a readable Parquet file",
         path=path,
         received=received,
-        hint="write the shard again or take it out of the input; the others are scored",
+        hint=CONVERT
+        if is_text_table(path)
+        else "write the shard again or take it out of the input; the others are scored",
     )
 
 

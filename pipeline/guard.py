@@ -81,8 +81,14 @@ class Guard:
             raise ConfigError(
                 "the baseline has other predictions",
                 path=self._address,
-                expected="columns like " + shortened(list(now)),
-                received="columns " + shortened(list(before)),
+                expected="predictions of the same names and kinds: " + shortened(list(now)),
+                received=shortened(
+                    [
+                        f"{name}, of another kind" if name in now else f"{name}, not among these"
+                        for name in before
+                        if name not in now or not comparable(before[name], now[name])
+                    ]
+                ),
                 hint="name an output of the same model's predictions with --baseline",
             )
         if found.without or not now:

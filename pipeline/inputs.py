@@ -8,10 +8,16 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pipeline.errors import ContractError, NoInputError, UsageError
+from pipeline.errors import ContractError, NoInputError, UsageError, shortened
+from pipeline.spelling import CONVERT, is_text_table, near
 from pipeline.storage.base import is_hidden
 from pipeline.storage.locate import has_scheme
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 SUFFIXES = (".parquet", ".pq", ".parq")
 
@@ -88,19 +94,32 @@ def hidden_input(path: str) -> UsageError:
 
 def no_such_input(address: str) -> NoInputError:
     """The error for an input that leads to nothing."""
+    hint = "check the path; --input takes a file, a folder or a quoted glob"
     return NoInputError(
         "the input does not exist",
         path=address,
-        hint="check the path; --input takes a file, a folder or a quoted glob",
+        hint=hint if has_scheme(address) else near(Path(address), hint),
     )
 
 
-def no_shard_in(address: str) -> NoInputError:
-    """The error for an input without a single shard."""
+def no_shard_in(address: str, others: Sequence[str] = ()) -> NoInputError:
+    """The error for an input without a single shard.
+
+    Args:
+        address: The input.
+        others: Names of what it holds instead, as far as that is known.
+    """
+    if any(map(is_shard, others)):
+        return NoInputError(
+            "all that the input holds lies in the output",
+            path=address,
+            hint="choose another --output, which is not above the input",
+        )
     return NoInputError(
         "the input holds no Parquet file",
         path=address,
         expected=f"files that end with {', '.join(SUFFIXES)}; names that begin with _ or . "
         "are passed over",
-        hint="check the path of --input",
+        received=shortened(sorted(others)) if others else None,
+        hint=CONVERT if any(map(is_text_table, others)) else "check the path of --input",
     )

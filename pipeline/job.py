@@ -127,7 +127,7 @@ class Job(BaseModel):
     @model_validator(mode="after")
     def _drift_from_something(self) -> Self:
         if self.max_drift is not None and self.baseline is None:
-            raise ValueError("max_drift says how far from a baseline: name it")
+            raise ValueError("max_drift needs baseline, an earlier output to compare with")
         return self
 
     @model_validator(mode="after")

@@ -76,7 +76,7 @@ def refuse_mismatch(output: Storage, differences: Mapping[str, tuple[str, str]])
     if not differences:
         return
     raise OutputMismatchError(
-        "the output was begun with another " + ", ".join(map(_label, differences)),
+        "the output belongs to another job: not the same " + ", ".join(map(_label, differences)),
         path=output.url,
         expected="\n".join(f"{_label(n)}: {was}" for n, (was, _) in differences.items()),
         received="\n".join(f"{_label(n)}: {wanted}" for n, (_, wanted) in differences.items()),

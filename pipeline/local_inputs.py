@@ -58,8 +58,15 @@ def local_files(address: str, outside: Outside, *, follow: bool) -> Iterator[Fou
     else:
         raise no_such_input(address)
     if not found:
-        raise no_shard_in(address)
+        raise no_shard_in(address, _names_in(path))
     yield from found
+
+
+def _names_in(folder: Path) -> list[str]:
+    """What lies in a folder, for a message; nothing if it is none."""
+    with translated(folder):
+        found = folder.iterdir() if exists_as(folder, Path.is_dir) else ()
+        return [one.name + "/" * one.is_dir() for one in found if not is_hidden(one.name)]
 
 
 def exists_as(path: Path, kind: Callable[[Path], bool]) -> bool:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from pipeline.errors import ModelError, NotFoundError
 from pipeline.model_folder import digest_of_folder
+from pipeline.spelling import near
 from pipeline.storage import storage_at
 from pipeline.storage.disk_errors import translated
 from pipeline.storage.locate import has_scheme, is_served
@@ -64,7 +65,9 @@ def kind_of(path: str) -> Kind:
             return "saved_model"
         if not file.exists():
             raise ModelError(
-                "the model does not exist", path=path, hint="check the path of --model"
+                "the model does not exist",
+                path=path,
+                hint=near(file, "check the path of --model"),
             )
     if suffix not in _KINDS:
         raise ModelError(

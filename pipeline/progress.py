@@ -1,26 +1,35 @@
-"""What is shown while a run goes on: a live bar on a terminal, steady lines elsewhere.
+"""What is shown while a run goes on: a live display on a terminal, steady lines elsewhere.
 
 Owns the `Observer` protocol, by which a run tells where it is, and its forms. Rows are the
 unit of progress: footers say exactly how many there are, so the time left is rows left over rows
-a second.
+a second. What the lines say is `progress_text`'s affair.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from pipeline.errors import on_lines, printable
+from pipeline.progress_text import Pace, Standing, live_lines, shards_told
+from pipeline.screen import error_text, width_of
+from pipeline.wording import duration
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+    from collections.abc import Sequence
+
+    from rich.live import Live
+    from rich.text import Text
 
     from pipeline.records import Outcome, RunReport
 
 INTERVAL_SECONDS = 10.0
+SHOWN_FAILURES = 10
+"""So many shards that fail are told of on a terminal while a run goes on; a log has them all."""
 
 
 class Observer(Protocol):
@@ -31,6 +40,9 @@ class Observer(Protocol):
 
     def begin(self, *, rows: int, shards: int) -> None:
         """Scoring begins: that much is to do."""
+
+    def at_work(self, worker: int, shards: Sequence[str]) -> None:
+        """A worker has taken these shards in hand, by their names; none: it has none in hand."""
 
     def advance(self, rows: int) -> None:
         """That many more rows were scored or set aside."""
@@ -50,9 +62,55 @@ def observer_for(log_format: str, *, quiet: bool, stream: TextIO | None = None) 
     out = stream or sys.stderr
     if log_format == "json":
         return Lines(out, as_json=True, quiet=quiet)
-    if quiet or log_format == "text" or not out.isatty():
+    # A terminal that cannot move its cursor would show no bar, and so nothing.
+    dumb = os.environ.get("TERM", "").lower() in {"", "dumb", "unknown"}
+    if quiet or log_format == "text" or dumb or not out.isatty():
         return Lines(out, as_json=False, quiet=quiet)
     return Bar(out)
+
+
+class Account:
+    """Where a run stands, by what an observer is told."""
+
+    def __init__(self) -> None:
+        self.begin(0, 0)
+
+    def begin(self, rows: int, shards: int) -> None:
+        """Scoring begins: that much is to do."""
+        self._rows, self._shards = rows, shards
+        self._rows_done = self._shards_done = self._bad_rows = self._failed = 0
+        self._at_work: dict[int, Sequence[str]] = {}
+        self._pace = Pace()
+        self._pace.look(time.monotonic(), 0)
+
+    def at_work(self, worker: int, shards: Sequence[str]) -> None:
+        """A worker has these shards in hand."""
+        self._at_work[worker] = shards
+
+    def advance(self, rows: int) -> None:
+        """That many more rows are done."""
+        self._rows_done += rows
+        self._pace.look(time.monotonic(), self._rows_done)
+
+    def shard(self, outcome: Outcome) -> None:
+        """A shard is finished."""
+        self._shards_done += 1
+        self._bad_rows += outcome.counts.bad
+        self._failed += outcome.error is not None
+
+    @property
+    def standing(self) -> Standing:
+        """Where the run stands now."""
+        return Standing(
+            rows=self._rows,
+            rows_done=self._rows_done,
+            shards=self._shards,
+            shards_done=self._shards_done,
+            bad_rows=self._bad_rows,
+            failed=self._failed,
+            speed=self._pace.speed(time.monotonic()),
+            at_work=dict(self._at_work),
+        )
 
 
 class Silent:
@@ -62,6 +120,9 @@ class Silent:
         pass
 
     def begin(self, *, rows: int, shards: int) -> None:
+        pass
+
+    def at_work(self, worker: int, shards: Sequence[str]) -> None:
         pass
 
     def advance(self, rows: int) -> None:
@@ -86,8 +147,8 @@ class Lines:
         self._quiet = quiet
         # Programs that read the log want more of it than people do.
         self._hidden = {"debug", "info"} if quiet else set() if as_json else {"debug"}
-        self._rows = self._shards = self._done_rows = self._done_shards = 0
-        self._begun = self._last = time.monotonic()
+        self._account = Account()
+        self._last = time.monotonic()
 
     def event(self, name: str, text: str, **facts: Any) -> None:
         if facts.get("level", "info") in self._hidden:
@@ -95,19 +156,21 @@ class Lines:
         self._line(name, text, facts)
 
     def begin(self, *, rows: int, shards: int) -> None:
-        self._rows, self._shards = rows, shards
-        self._done_rows = self._done_shards = 0
-        self._begun = self._last = time.monotonic()
+        self._account.begin(rows, shards)
+        self._last = time.monotonic()
+
+    def at_work(self, worker: int, shards: Sequence[str]) -> None:
+        self._account.at_work(worker, shards)
 
     def advance(self, rows: int) -> None:
-        self._done_rows += rows
+        self._account.advance(rows)
         now = time.monotonic()
         if now - self._last >= INTERVAL_SECONDS:
             self._last = now
-            self._progress(now)
+            self._progress()
 
     def shard(self, outcome: Outcome) -> None:
-        self._done_shards += 1
+        self._account.shard(outcome)
         if outcome.error is not None:
             self._line(
                 "shard_failed",
@@ -127,26 +190,27 @@ class Lines:
     def end(self) -> None:
         pass
 
-    def _progress(self, now: float) -> None:
+    def _progress(self) -> None:
         if self._quiet:
             return
-        speed = self._done_rows / max(1e-9, now - self._begun)
-        left = (self._rows - self._done_rows) / max(1e-9, speed)
+        at = self._account.standing
+        speed, left = at.speed or 0.0, at.seconds_left
         text = (
-            f"{self._done_rows:,} of {self._rows:,} rows "
-            f"({self._done_rows / max(1, self._rows):.0%}), {speed:,.0f} rows/s, "
-            f"{self._done_shards} of {self._shards} shards, {left:.0f} s left"
+            f"{at.rows_done:,} of {at.rows:,} rows "
+            f"({at.rows_done / max(1, at.rows):.0%}), {speed:,.0f} rows/s, {shards_told(at)}"
         )
+        if left is not None:
+            text += f", {duration(left)} left"
         self._line(
             "progress",
             text,
             {
-                "rows_done": self._done_rows,
-                "rows": self._rows,
-                "shards_done": self._done_shards,
-                "shards": self._shards,
+                "rows_done": at.rows_done,
+                "rows": at.rows,
+                "shards_done": at.shards_done,
+                "shards": at.shards,
                 "rows_per_second": round(speed, 1),
-                "seconds_left": round(left, 1),
+                "seconds_left": None if left is None else round(left, 1),
             },
         )
 
@@ -157,80 +221,78 @@ class Lines:
             record = {"time": moment, "level": level, "event": name, "message": text, **facts}
             self._out.write(json.dumps(record, default=str) + "\n")
         else:
-            self._out.write(f"{moment} {on_lines(text)}\n")
+            word = "warning: " if facts.get("level") == "warning" else ""
+            told = f"{moment} {word}{on_lines(text)}"
+            if self._out.isatty():
+                told = error_text(told, width_of(self._out))
+            self._out.write(told + "\n")
         self._out.flush()
 
 
 class Bar:
-    """A live bar on a terminal, with lines above it for what is worth one."""
+    """A live display on a terminal, with lines above it for what is worth one."""
 
     def __init__(self, out: TextIO) -> None:
         from rich.console import Console
 
+        self._out = out
         self._console = Console(file=out, highlight=False, soft_wrap=True)
-        self._bar: Progress | None = None
-        self._task: TaskID | None = None
-        self._shards = self._done_shards = 0
+        self._live: Live | None = None
+        self._account = Account()
+        self._failed = 0
 
     def event(self, name: str, text: str, **facts: Any) -> None:  # noqa: ARG002 - the name is for machines
         level = facts.get("level", "info")
         if level == "debug":
             return
-        style = {"warning": "yellow", "error": "red"}.get(level)
-        self._console.print(on_lines(text), style=style, markup=False)
+        self._print(f"warning: {text}" if level == "warning" else text, level)
 
     def begin(self, *, rows: int, shards: int) -> None:
-        from rich.progress import (
-            BarColumn,
-            Progress,
-            TaskProgressColumn,
-            TextColumn,
-            TimeRemainingColumn,
-        )
+        from rich.live import Live
 
-        self._shards, self._done_shards = shards, 0
-        self._bar = Progress(
-            BarColumn(bar_width=None),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[count]} rows"),
-            TextColumn("{task.fields[speed]} rows/s"),
-            TextColumn("{task.fields[shards]} shards"),
-            TimeRemainingColumn(compact=True),
+        self._account.begin(rows, shards)
+        self._failed = 0
+        self._live = Live(
+            get_renderable=self._picture,
             console=self._console,
             transient=True,
-            speed_estimate_period=60,
+            refresh_per_second=10,
         )
-        self._task = self._bar.add_task("", total=rows, **self._fields(0, None))
-        self._bar.start()
+        self._live.start()
+
+    def at_work(self, worker: int, shards: Sequence[str]) -> None:
+        self._account.at_work(worker, shards)
 
     def advance(self, rows: int) -> None:
-        if self._bar is None or self._task is None:
-            return
-        task = self._bar.tasks[0]
-        self._bar.update(
-            self._task, advance=rows, **self._fields(int(task.completed) + rows, task.speed)
-        )
+        self._account.advance(rows)
 
     def shard(self, outcome: Outcome) -> None:
-        self._done_shards += 1
-        if outcome.error is not None:
-            self.event(
-                "shard_failed",
-                f"shard {printable(outcome.shard)} failed\n{outcome.error}",
-                level="error",
-            )
+        self._account.shard(outcome)
+        if outcome.error is None:
+            return
+        self._failed += 1
+        if self._failed <= SHOWN_FAILURES:
+            self._print(f"shard {printable(outcome.shard)} failed: {outcome.error}", "error")
+        elif self._failed == SHOWN_FAILURES + 1:
+            self._print("further shards that fail are counted below; `status` lists them", "error")
 
     def standing(self, report: RunReport) -> None:
         pass
 
     def end(self) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
 
-    def _fields(self, done: int, speed: float | None) -> dict[str, Any]:
-        return {
-            "count": f"{done:,}",
-            "speed": "…" if speed is None else f"{speed:,.0f}",
-            "shards": f"{self._done_shards}/{self._shards}",
-        }
+    def _print(self, text: str, level: str) -> None:
+        style = {"warning": "yellow", "error": "red"}.get(level)
+        shown = error_text(on_lines(text), width_of(self._out))
+        self._console.print(shown, style=style, markup=False)
+
+    def _picture(self) -> Text:
+        from rich.text import Text
+
+        ascii_only = not (self._console.encoding or "").lower().startswith("utf")
+        # A column is left free: some terminals begin a new line when the last one is written to.
+        lines = live_lines(self._account.standing, width_of(self._out) - 1, ascii_only=ascii_only)
+        return Text("\n".join(lines), no_wrap=True, overflow="crop")

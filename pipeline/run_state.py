@@ -24,6 +24,8 @@ from pipeline.storage.locate import has_scheme
 from pipeline.timeline import Point, Timeline
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pipeline.drift import Drift
     from pipeline.job import Job, JobIdentity
     from pipeline.progress import Observer
@@ -130,6 +132,10 @@ class Run:
         self._scoring_since = time.monotonic()
         self._look()
         self.observer.begin(rows=rows, shards=shards)
+
+    def at_work(self, worker: int, shards: Sequence[str]) -> None:
+        """A worker has taken these shards in hand; none: it has none in hand."""
+        self.observer.at_work(worker, shards)
 
     def listener(self) -> AtHand:
         """Who is told of the units that one worker scores."""

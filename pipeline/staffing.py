@@ -23,6 +23,7 @@ from pipeline.pool import Pool
 from pipeline.runtime import begin_import, bound_threads
 from pipeline.storage import storage_at
 from pipeline.storage.locate import is_shared
+from pipeline.wording import counted
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -75,7 +76,8 @@ class ThisMachine:
 
     def described(self, capacity: Capacity) -> str:
         """What they are, in words."""
-        return f"{capacity.workers} worker processes, with pools of {capacity.threads} threads"
+        threads = counted(capacity.threads, "thread")
+        return f"{capacity.workers} worker processes, each with pools of {threads}"
 
 
 class Staff:

@@ -1,34 +1,50 @@
-"""Documents and reports as lines for people: facts in two columns, and plain tables."""
+"""Documents and reports as lines for people: facts in two columns, and tables of what is alike."""
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from itertools import groupby
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import printable
+from pipeline.errors import printable, shortened
 from pipeline.report import methods, rate
+from pipeline.screen import WIDTH, aligned, clipped, cut, item, on_screen, short_path, size, table
+from pipeline.wording import counted, duration, moment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pipeline.records import RunReport
 
-SHOWN_FAILURES = 10
+SHOWN_ROWS = 10
 SHOWN_FINDINGS = 20
-SHOWN_PROGRESS = 10
-_CELL = 60
+SHOWN_BINDING = 40
+_CELL = 80
+_NAME = 240
 SILENT_SECONDS = 60.0
 """A run that goes on without a sign of life for longer was killed, it seems."""
 
+_BAD_ROWS = {
+    "fail": "fail (a shard that has one is not published)",
+    "null": "null (they keep their place, without a prediction)",
+    "quarantine": "quarantine (moved to _shardscore/quarantine/ in the output)",
+}
+_KEPT = {
+    "unused": "unused (the columns that the model does not read)",
+    "all": "all columns",
+    "none": "no column",
+}
+_LIST = re.compile(r"(?:fixed_size_list|list)<\w+: ([\w\[\]., ()]+)>(\[\d+\])?")
 
-def summary_text(report: RunReport) -> str:
+
+def summary_text(report: RunReport, width: int = WIDTH) -> str:
     """The closing summary of a run."""
     counts = report.counts
     output = short_path(report.output)
     if report.nothing_to_do:
-        return f"nothing to do: all {report.shards:,} shards are published in {output}"
+        what = "the only shard is" if report.shards == 1 else f"all {report.shards:,} shards are"
+        return on_screen(f"nothing to do: {what} published in {printable(output)}", width)
     lines = {"rows in": f"{counts.rows_in:,}", "scored": f"{counts.scored:,}"}
     if counts.null_scored:
         lines["null-scored"] = f"{counts.null_scored:,}"
@@ -40,7 +56,7 @@ def summary_text(report: RunReport) -> str:
             "(--nonfinite bad sets them aside)"
         )
     lines["shards"] = _shards(report)
-    lines["time"] = f"{report.seconds:,.1f} s"
+    lines["time"] = _seconds(report.seconds)
     if counts.rows_in:
         lines["time"] += f", scoring at {rate(report):,.0f} rows/s"
     if report.memory_after_load:
@@ -62,10 +78,10 @@ def summary_text(report: RunReport) -> str:
             f"{short_path(report.drift.baseline)})"
         )
     lines["output"] = output
-    return aligned(lines)
+    return aligned(lines, width)
 
 
-def plan_text(document: dict[str, Any]) -> str:
+def plan_text(document: dict[str, Any], width: int = WIDTH) -> str:
     """A plan."""
     shards, rows, bytes_ = document["shards"], document["rows"], document["bytes"]
     lines = {
@@ -79,78 +95,93 @@ def plan_text(document: dict[str, Any]) -> str:
     if "shares" in document:
         lines["shares"] = _shares(document["shares"])
     if "batch_size" in document:
-        lines["batch size"] = f"{document['batch_size']:,} rows"
-        lines["small shards"] = (
-            f"{document['small_shards']:,} of at most {document['small_shard_rows']:,} rows, by "
-            f"{document['small_method']}()"
+        lines["batch size"] = counted(document["batch_size"], "row")
+        lines["small shards"] = _by(
+            document["small_shards"],
+            f" of at most {counted(document['small_shard_rows'], 'row')}",
+            f"{document['small_method']}()",
         )
-        lines["big shards"] = f"{document['big_shards']:,}, by {document['method']}"
+        lines["big shards"] = _by(document["big_shards"], "", document["method"])
     if "workers" in document:
-        lines["workers"] = f"{document['workers']:,}, pools of {document['threads']:,} threads"
-    lines["bad rows"] = document["on_bad_row"]
-    lines["kept"] = ", ".join(document["keep"])
-    if "predictions" in document:
-        lines["predicted"] = ", ".join(
-            f"{name} ({kind})" for name, kind in document["predictions"].items()
-        )
+        threads = counted(document["threads"], "thread")
+        lines["workers"] = f"{document['workers']:,}, each with pools of {threads}"
+    lines["bad rows"] = _BAD_ROWS.get(document["on_bad_row"], document["on_bad_row"])
+    lines["kept"] = _kept(document["keep"])
+    predicted = document.get("predictions", {})
+    if len(predicted) == 1:
+        lines["predicted"] = ", ".join(f"{n} ({_type(kind)})" for n, kind in predicted.items())
     if document["other_files"]:
-        lines["besides"] = f"{document['other_files']:,} files of earlier runs on other input"
-    text = aligned(lines)
+        lines["besides"] = _others(document["other_files"])
+    parts = [aligned(lines, width)]
+    if len(predicted) > 1:
+        types = [(_name(name), _type(kind)) for name, kind in predicted.items()]
+        parts.append(_cut_table(("predicted", "type"), types, SHOWN_BINDING, width))
     if "binding" in document:
         head = ("input", "takes", "column", "type", "conversion")
-        text += "\n\n" + table(head, _runs(document["binding"]))
-    return "\n".join([text, *("note: " + printable(note) for note in document.get("notes", ()))])
+        parts.append(_cut_table(head, _runs(document["binding"]), SHOWN_BINDING, width))
+    text = "\n\n".join(parts)
+    notes = (item(f"note: {printable(note)}", width) for note in document.get("notes", ()))
+    return "\n".join([text, *notes])
 
 
-def status_text(document: dict[str, Any]) -> str:
+def status_text(document: dict[str, Any], width: int = WIDTH) -> str:
     """The status of an output that has been begun."""
     shards, rows, last = document["shards"], document["rows"], document["last_run"]
     lines = {"output": short_path(document["output"])}
     if document["fingerprint"]:
-        lines["job"] = (
-            f"{document['fingerprint'][:12]}…, batches of {document['batch_size']:,} rows, "
-            f"{document['method']}"
-        )
+        batches = f"batches of {counted(document['batch_size'], 'row')}"
+        lines["job"] = f"{document['fingerprint'][:12]}…, {batches}, {document['method']}"
     lines |= {
         "shards": f"{shards['published']:,} of {shards['total']:,} published",
         "rows": f"{rows['published']:,} of {rows['total']:,} in published shards",
     }
     if document["other_files"]:
-        lines["besides"] = f"{document['other_files']:,} files of earlier runs on other input"
-    if document["in_progress"]:
-        saved = document["in_progress"]
-        lines["in progress"] = (
-            f"{len(saved):,} shards, {sum(saved.values()):,} rows saved in checkpoints"
-        )
-        for i, (name, rows) in enumerate(sorted(saved.items())[:SHOWN_PROGRESS]):
-            lines[f"  shard {i + 1}"] = f"{name}: {rows:,} rows"
-        if len(saved) > SHOWN_PROGRESS:
-            lines["  shards"] = f"{len(saved):,} in all; see --json"
+        lines["besides"] = _others(document["other_files"])
+    saved = document["in_progress"]
+    if saved:
+        kept = counted(sum(saved.values()), "row")
+        lines["in progress"] = f"{counted(len(saved), 'shard')}, {kept} saved in checkpoints"
+    failed: list[dict[str, Any]] = []
     if last:
-        counts = last["rows"]
-        lines["last run"] = f"{_state(last)}, begun {last['started']}, {last['seconds']:,.1f} s"
-        lines["  scored"] = (
-            f"{counts['scored']:,} rows, {counts['quarantined']:,} quarantined, "
-            f"{counts['null_scored']:,} null-scored"
-        )
-        if counts.get("nonfinite"):  # reports were written before it was counted
-            lines["  not finite"] = (
-                f"{counts['nonfinite']:,} rows with a NaN or infinite prediction"
-            )
+        lines |= _last_run(last, rows["total"] - rows["published"])
         failed = [o for o in last.get("outcomes", ()) if o["error"]]
-        for i, outcome in enumerate(failed[:SHOWN_FAILURES]):
-            message = outcome["error"]["message"]
-            lines[f"  failed {i + 1}"] = f"{outcome['shard']}: {message}"
-        if len(failed) > SHOWN_FAILURES:
-            lines["  failed"] = f"{len(failed):,} shards in all; see --json"
-        if last["error"]:
-            lines["  ended by"] = last["error"]["message"]
     lines["_SUCCESS"] = "there" if document["success"] else "not there"
     lines["complete"] = "yes" if document["complete"] else "no"
-    return aligned(lines)
+    parts = [aligned(lines, width)]
+    if saved:
+        there = [(_name(name), f"{count:,}") for name, count in sorted(saved.items())]
+        head = ("in progress", "rows saved")
+        parts.append(_cut_table(head, there, SHOWN_ROWS, width, right=("rows saved",)))
+    if failed:
+        why = [
+            (_name(o["shard"]), _name(o["error"].get("column", "")), _cell(o["error"]["message"]))
+            for o in failed
+        ]
+        parts.append(_cut_table(("failed", "column", "why"), why, SHOWN_ROWS, width))
+    return "\n\n".join(parts)
 
 
-def verify_text(document: dict[str, Any]) -> str:
+def _last_run(last: dict[str, Any], rows_left: int) -> dict[str, str]:
+    """How the latest run went, or goes; `rows_left` are in shards that are not published."""
+    counts, speed = last["rows"], last.get("rows_per_second") or 0.0
+    lines = {
+        "last run": f"{_state(last)}, begun {moment(last['started'])}, {_seconds(last['seconds'])}"
+    }
+    lines["  scored"] = (
+        f"{counted(counts['scored'], 'row')}, {counts['quarantined']:,} quarantined, "
+        f"{counts['null_scored']:,} null-scored"
+    )
+    if last["state"] == "running" and speed >= 1:
+        lines["  speed"] = f"{speed:,.0f} rows/s, about {duration(rows_left / speed)} left"
+    if counts.get("nonfinite"):  # reports were written before it was counted
+        rows = counted(counts["nonfinite"], "row")
+        lines["  not finite"] = f"{rows} with a NaN or infinite prediction"
+    if last["error"]:
+        lines["  ended by"] = last["error"]["message"]
+    return lines
+
+
+def verify_text(document: dict[str, Any], width: int = WIDTH) -> str:
     """What `verify` found."""
     shards, rows = document["shards"], document["rows"]
     lines = {"output": short_path(document["output"])}
@@ -158,7 +189,7 @@ def verify_text(document: dict[str, Any]) -> str:
         lines["job"] = f"{document['fingerprint'][:12]}…"
     lines["shards"] = f"{shards['published']:,} of {shards['planned']:,} published"
     if shards["others"]:
-        lines["besides"] = f"{shards['others']:,} files of earlier runs on other input"
+        lines["besides"] = _others(shards["others"])
     lines["rows"] = (
         f"{rows['in']:,} in, {rows['scored']:,} scored, {rows['null_scored']:,} null-scored, "
         f"{rows['quarantined']:,} quarantined"
@@ -170,20 +201,20 @@ def verify_text(document: dict[str, Any]) -> str:
     elif document["quick"]:
         lines["input"] = "its footers alone were looked at (--quick)"
     else:
-        lines["input"] = f"{shards['compared']:,} shards compared row for row"
+        lines["input"] = f"{counted(shards['compared'], 'shard')} compared row for row"
     lines["_SUCCESS"] = "there" if document["success"] else "not there"
     wrong, unfinished = document["wrong"], document["unfinished"]
-    verdicts = [f"wrong in {len(wrong):,} places"] if wrong else []
+    verdicts = [f"wrong in {counted(len(wrong), 'place')}"] if wrong else []
     verdicts += [f"not finished, {len(unfinished):,} left to do"] if unfinished else []
     lines["verdict"] = "; ".join(verdicts) or "proven"
-    parts = [aligned(lines)]
+    parts = [aligned(lines, width)]
     if wrong:
-        parts.append("wrong:\n" + _findings(wrong))
+        parts.append("wrong:\n" + _findings(wrong, width))
     if unfinished:
-        parts.append("not finished:\n" + _findings(unfinished))
+        parts.append("not finished:\n" + _findings(unfinished, width))
     notes = [f"repaired: {line}" for line in document["repaired"]]
     notes += [f"note: {line}" for line in document["notes"]]
-    parts += ["\n".join(map(printable, notes))] if notes else []
+    parts += ["\n".join(item(printable(note), width) for note in notes)] if notes else []
     return "\n\n".join(parts)
 
 
@@ -198,50 +229,67 @@ def _shares(shares: Mapping[str, Any]) -> str:
     return text
 
 
-def _findings(found: Sequence[Mapping[str, str]]) -> str:
+def _findings(found: Sequence[Mapping[str, str]], width: int) -> str:
     """A table of findings, and what to do about them."""
-    columns = ("file", "what", "expected", "found")
-    rows = [[_cell(finding[name]) for name in columns] for finding in found[:SHOWN_FINDINGS]]
-    lines = [table(columns, rows)]
-    if len(found) > SHOWN_FINDINGS:
-        lines.append(f"… {len(found) - SHOWN_FINDINGS:,} more, see --json")
-    lines += [f"to do: {text}" for text in dict.fromkeys(finding["to_do"] for finding in found)]
+    head = ("file", "what", "expected", "found")
+    rows = [
+        (_name(finding["file"]), *(_cell(finding[name]) for name in head[1:])) for finding in found
+    ]
+    lines = [_cut_table(head, rows, SHOWN_FINDINGS, width)]
+    for text in dict.fromkeys(finding["to_do"] for finding in found):
+        kinds = dict.fromkeys(finding["what"] for finding in found if finding["to_do"] == text)
+        several = any(finding["to_do"] != text for finding in found)
+        start = f"to do ({shortened(list(kinds))}): " if several else "to do: "
+        lines.append(item(printable(start + text), width))
     return "\n".join(lines)
 
 
+def _cut_table(
+    head: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    shown: int,
+    width: int,
+    right: Sequence[str] = (),
+) -> str:
+    """A table of the first rows; the others are counted."""
+    text = table(head, rows[:shown], width, right=right)
+    left = len(rows) - shown
+    return f"{text}\nand {left:,} more; --json shows all" if left > 0 else text
+
+
+def _name(text: str) -> str:
+    return clipped(printable(text), _NAME)
+
+
 def _cell(text: str) -> str:
-    shown = printable(text)
-    return shown if len(shown) <= _CELL else f"{shown[: _CELL - 1]}…"
+    return cut(printable(text), _CELL)
 
 
-def aligned(lines: Mapping[str, str]) -> str:
-    """Facts, a line each, their names in a column."""
-    width = max(map(len, lines)) + 2
-    return "\n".join(f"{name + ':':<{width}}{printable(text)}" for name, text in lines.items())
+def _type(kind: str) -> str:
+    """A type of Arrow's; lists in short, as "float[10]"."""
+    before = ""
+    while before != kind:
+        before, kind = kind, _LIST.sub(lambda m: f"{m[1]}{m[2] or '[]'}", kind)
+    return kind
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A plain table with a rule below its head."""
-    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
-    lines = [
-        "  ".join(printable(cell).ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
-        for row in (head, *rows)
-    ]
-    return "\n".join([lines[0], "  ".join("-" * w for w in widths), *lines[1:]])
+def _by(shards: int, which: str, method: str) -> str:
+    return f"{shards:,}{which}, by {method}" if shards else f"none{which}"
 
 
-def size(count: float) -> str:
-    """Bytes in the unit that suits them."""
-    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= scale:
-            shown = count / scale
-            return f"{shown:,.0f} {unit}" if shown >= 100 else f"{shown:,.1f} {unit}"
-    return f"{count:,.0f} bytes"
+def _kept(keep: Sequence[str]) -> str:
+    if len(keep) == 1 and keep[0] in _KEPT:
+        return _KEPT[keep[0]]
+    return shortened([clipped(name, _CELL // 2) for name in keep])
 
 
-def short_path(path: str) -> str:
-    """A path relative to the current folder, if it lies below it."""
-    return path.removeprefix(f"{Path.cwd()}/")
+def _others(count: int) -> str:
+    return f"{counted(count, 'file')} of earlier runs on other input"
+
+
+def _seconds(seconds: float) -> str:
+    """A time span; below ten minutes to a tenth of a second."""
+    return f"{seconds:,.1f} s" if seconds < 600 else duration(seconds)
 
 
 def _runs(binding: Sequence[dict[str, str]]) -> list[tuple[str, ...]]:
@@ -250,11 +298,11 @@ def _runs(binding: Sequence[dict[str, str]]) -> list[tuple[str, ...]]:
     for _, same in groupby(binding, key=lambda r: (r["input"], r["column_type"], r["conversion"])):
         uses = list(same)
         columns = [use["column"] for use in uses]
-        shown = columns[0] if len(columns) == 1 else f"{columns[0]} … {columns[-1]} ({len(uses)})"
+        names = [clipped(printable(name), _CELL) for name in (columns[0], columns[-1])]
+        shown = names[0] if len(columns) == 1 else f"{names[0]} … {names[1]} ({len(uses):,})"
         first = uses[0]
-        rows.append(
-            (first["input"], first["input_type"], shown, first["column_type"], first["conversion"])
-        )
+        feeds = (_name(first["input"]), first["input_type"], shown)
+        rows.append((*feeds, _type(first["column_type"]), first["conversion"]))
     return rows
 
 
@@ -275,5 +323,5 @@ def _state(last: dict[str, Any]) -> str:
         return str(last["state"])
     silent = (datetime.now(UTC) - datetime.fromisoformat(last["updated"])).total_seconds()
     if silent > SILENT_SECONDS:
-        return f"killed, it seems (last sign of life {last['updated']})"
+        return f"killed, it seems (last sign of life {moment(last['updated'])})"
     return f"running (last sign of life {silent:.0f} s ago)"

@@ -72,6 +72,7 @@ class Alone:
         listener = self._run.listener()
         for order in orders:
             self._stop.heed()
+            self._run.at_work(0, order.shards)
             self._worker.score(order, listener)
             if fail_fast and self._run.failures:
                 return

@@ -7,6 +7,7 @@ it and compared before anyone relies on it, so that a slip is an error and never
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -50,6 +51,26 @@ def _string(text: str) -> str:
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007F")
 
 
+def not_toml(error: ValueError, text: str, path: str) -> ConfigError:
+    """The error for a text that is not TOML: its line, and what may be wrong with it.
+
+    Args:
+        error: What the parser says.
+        text: The file's text.
+        path: The file.
+    """
+    place = re.search(r"at line (\d+)", str(error))
+    lines = text.splitlines()
+    at = int(place[1]) - 1 if place else len(lines)
+    line = f"\n{lines[at].strip()}" if at < len(lines) else ""
+    return ConfigError(
+        "the configuration is not TOML",
+        path=path,
+        received=f"{error}{line}",
+        hint='mend that line; texts stand in quotes, lists in brackets: input = ["data/"]',
+    )
+
+
 def with_values(text: str, values: Mapping[str, Any], path: str) -> str:
     """A TOML file's text with top-level keys set; all else, comments too, stays as it is.
 
@@ -64,9 +85,7 @@ def with_values(text: str, values: Mapping[str, Any], path: str) -> str:
     try:
         before = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(
-            "the configuration is not TOML", path=path, received=str(error)
-        ) from error
+        raise not_toml(error, text, path) from error
     edited = text
     for name, value in values.items():
         edited = _with_value(edited, name, toml_value(value))

@@ -42,6 +42,11 @@ def count(value: float | None) -> str:
     return NONE if value is None else f"{value:,.0f}"
 
 
+def counted(value: int, noun: str, plural: str = "") -> str:
+    """How many there are of what: "1 shard", "2 shards"."""
+    return f"{value:,} {noun if value == 1 else plural or noun + 's'}"
+
+
 def share(part: float, whole: float) -> str:
     """A part of a whole, as a percentage: never 0% of what there is, nor 100% of less than all."""
     if not whole:

@@ -14,6 +14,7 @@ from jobs.engines.ray_actors import Actors
 from jobs.engines.ray_cluster import Head, connected, disconnect
 from pipeline.capacity import Capacity, Machine, decided
 from pipeline.errors import ConfigError
+from pipeline.wording import counted
 
 if TYPE_CHECKING:
     from pipeline.capacity import Work
@@ -73,6 +74,6 @@ class RayEngine:
         """What they are, in words."""
         nodes = sum(node["Alive"] for node in self._ray.nodes())
         return (
-            f"{capacity.workers} actors on a Ray cluster of {nodes} nodes, with pools of "
-            f"{capacity.threads} threads"
+            f"{counted(capacity.workers, 'actor')} on a Ray cluster of {counted(nodes, 'node')}, "
+            f"each with pools of {counted(capacity.threads, 'thread')}"
         )

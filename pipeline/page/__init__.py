@@ -21,7 +21,7 @@ from markupsafe import Markup
 
 from pipeline import plots, wording
 from pipeline.errors import printable
-from pipeline.tables import size
+from pipeline.screen import size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import errno
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import NotFoundError, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 _HINTS = {
     errno.ENOSPC: "make room on the disk, then run again: it continues where it stopped",
@@ -35,6 +35,9 @@ def translated(path: Path | str) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or str(error)
         hint = _HINTS.get(error.errno or 0)
+        if error.errno in {errno.EEXIST, errno.ENOTDIR}:
+            files = [str(above) for above in Path(path).parents if above.is_file()]
+            hint = f"{files[0]} is a file, not a folder; choose another path" if files else hint
         raise StorageError(f"storage failed: {reason}", path=str(path), hint=hint) from error
 
 

@@ -50,7 +50,9 @@ def storage_at(address: str) -> Storage:
         raise ConfigError(
             f"no storage for addresses that begin with {scheme}://",
             path=address,
-            expected=f"a path, or an address that begins with {', '.join(_OBJECT_STORES)}",
+            expected="a path, or an address that begins with "
+            + ", ".join(f"{known}://" for known in _OBJECT_STORES),
+            hint="copy what is there to one of these first",
         )
     return _factories[scheme](address.rstrip("/"))
 

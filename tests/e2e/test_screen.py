@@ -45,7 +45,8 @@ def test_a_terminal_gets_a_live_bar_and_a_summary(tmp_path: Path) -> None:
     terminal.close()
     assert terminal.exitstatus == 0
     shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.before)
-    assert re.search(r"\d+% [\d,]+ rows [\d,]+ rows/s [0-3]/3 shards \d\d:\d\d", shown)
+    assert re.search(r"\d+%  [\d,]+ of 80,789 rows  [\d,]+ rows/s  \d+:\d\d left", shown)
+    assert re.search(r"[0-2] of 3 shards.*; at work: 2013-0[1-3]\.parquet", shown)
     summary = shown[shown.rindex("rows in:") :]
     assert re.search(r"rows in: +80,789", summary)
     assert re.search(r"shards: +3: 3 by predict_on_batch\(\)", summary)

@@ -493,7 +493,7 @@ def test_columns_of_another_width_than_the_input_are_refused(
     with pytest.raises(ContractError, match="do not fit") as caught:
         check(signature, {"x": columns}, lake)
     assert str(signature.inputs[0]) in (caught.value.expected or "")
-    assert f"{len(columns)} column(s)" in (caught.value.received or "")
+    assert f"{len(columns)} column" in (caught.value.received or "")
     assert all(f"{name} " in (caught.value.received or "") for name in columns)
 
 

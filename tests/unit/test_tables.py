@@ -39,7 +39,7 @@ PROVEN = """\
 output:   /data/out
 job:      0123456789ab…
 shards:   3 of 3 published
-besides:  1 files of earlier runs on other input
+besides:  1 file of earlier runs on other input
 rows:     2,000 in, 1,990 scored, 0 null-scored, 10 quarantined
 data:     12.3 MB, read and digested
 input:    3 shards compared row for row
@@ -57,7 +57,8 @@ job:      0123456789ab…
 shards:   2 of 3 published
 rows:     2,000 in, 1,990 scored, 0 null-scored, 10 quarantined
 data:     12.3 MB, footers alone were read (--quick)
-input:    not looked at: cannot be reached: the input does not exist (/data/lake)
+input:    not looked at: cannot be reached: the input does not exist
+          (/data/lake)
 _SUCCESS: not there
 verdict:  wrong in 2 places; not finished, 1 left to do
 
@@ -66,8 +67,8 @@ file       what             expected  found
 ---------  ---------------  --------  ------
 a.parquet  data is damaged  xxh3 1    xxh3 2
 b\\n.pq     stray file       xxh3 1    none
-to do: score it again
-to do: move it away
+to do (data is damaged): score it again
+to do (stray file): move it away
 
 not finished:
 file       what           expected  found
@@ -105,13 +106,14 @@ def test_twenty_findings_are_shown_and_the_others_counted(count: int, more: str 
     found = [finding(f"{i:04}.parquet") for i in range(count)]
     text = verify_text({**RIGHT, "wrong": found})
     assert text.count(".parquet") == min(count, 20)
-    assert (f"… {more} more, see --json" in text) == (more is not None)
+    assert (f"and {more} more; --json shows all" in text) == (more is not None)
     assert text.count("to do:") == 1
 
 
 def test_a_long_name_does_not_burst_the_table() -> None:
     text = verify_text({**RIGHT, "wrong": [finding("x" * 300 + ".parquet")]})
-    assert max(map(len, text.splitlines())) < 120
+    assert max(map(len, text.splitlines())) <= 80
+    assert text.count("x") > 200 > max(line.count("x") for line in text.splitlines())
 
 
 STATUS: dict[str, Any] = {
@@ -135,10 +137,13 @@ def test_a_status_shows_the_shards_in_progress_and_whether_success_is_there() ->
         "shards:      2 of 40 published\n"
         "rows:        20 of 900 in published shards\n"
         "in progress: 2 shards, 1,234 rows saved in checkpoints\n"
-        "  shard 1:   a\\x1b.parquet: 34 rows\n"
-        "  shard 2:   b.parquet: 1,200 rows\n"
         "_SUCCESS:    not there\n"
-        "complete:    no"
+        "complete:    no\n"
+        "\n"
+        "in progress    rows saved\n"
+        "-------------  ----------\n"
+        "a\\x1b.parquet          34\n"
+        "b.parquet           1,200"
     )
 
 
@@ -146,7 +151,7 @@ def test_a_status_shows_ten_shards_in_progress_and_counts_the_others() -> None:
     many = {f"{i:02}.parquet": 1 for i in range(12)}
     text = status_text({**STATUS, "in_progress": many})
     assert text.count(".parquet") == 10
-    assert "12 in all; see --json" in text
+    assert "and 2 more; --json shows all" in text
 
 
 def test_paths_below_the_current_folder_are_shown_relative_to_it() -> None:
