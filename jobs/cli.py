@@ -28,7 +28,7 @@ from jobs.wrong_usage import (
     named_by_variable,
     refuse_repeated,
 )
-from pipeline.errors import ModelError, ShardscoreError, UsageError
+from pipeline.errors import ModelError, ShardscoreError, StorageError, UsageError
 from pipeline.screen import width_of
 
 _EPILOG = (
@@ -291,6 +291,34 @@ def _shardscore(
     """Score Parquet shards with a Keras model: streamed, exact, resumable."""
 
 
+def _hand_over() -> None:
+    """Sees that the results are where they were to go: Python's own last try has no exit code.
+
+    Raises:
+        BrokenPipeError: Nobody reads them.
+        StorageError: They cannot be written there.
+    """
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        # What is left of them would fail again when Python closes the stream.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise StorageError(
+            "the results cannot be written to standard output",
+            received=error.strerror,
+            hint="run again with standard output elsewhere; what is published stays so",
+        ) from error
+
+
+def _unread(error: BrokenPipeError) -> int:
+    """The exit code where whoever read our results has gone: nothing more is said, also not when
+    Python closes the stream."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return of_ending(error)
+
+
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Runs the command line and ends the process with its exit code."""
     argv = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
@@ -301,14 +329,11 @@ def main(arguments: list[str] | None = None) -> NoReturn:
             warn(note, log_format)
         refuse_repeated(argv)
         code = command(argv, prog_name="shardscore", standalone_mode=False, obj=argv)
+        _hand_over()
     except typer.TyperException as error:  # a flag or a value that Typer refuses
         code = of_ending(error)
         show(named_by_variable(in_our_words(error), argv), log_format)
     except typer.Abort as error:
-        code = of_ending(error)
-    except BrokenPipeError as error:
-        # Whoever read our results has gone; say no more, also not when Python closes the stream.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = of_ending(error)
     except UsageError as error:
         code = of_ending(error)
@@ -316,14 +341,19 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except ShardscoreError as error:
         code = of_ending(error)
         show(error, log_format)
-    except SystemExit as error:  # none of ours: code of the user's must not say that all is done
-        left = ModelError(
-            "code of the model's, or of a module that the job names, ends the process",
-            received=f"SystemExit: {error}",
-            hint="raise an error instead of calling sys.exit()",
-        )
-        code = of_ending(error)
-        show(left, log_format)
+    except BrokenPipeError as error:
+        code = _unread(error)
+    except SystemExit as error:  # none of ours
+        if isinstance(error.__context__, BrokenPipeError):  # Typer's, which does not let it through
+            code = _unread(error.__context__)
+        else:  # code of the user's must not say that all is done
+            left = ModelError(
+                "code of the model's, or of a module that the job names, ends the process",
+                received=f"SystemExit: {error}",
+                hint="raise an error instead of calling sys.exit()",
+            )
+            code = of_ending(error)
+            show(left, log_format)
     except Exception as error:
         code = of_ending(error)
         show_bug(error, log_format)
