@@ -8,6 +8,7 @@ Nothing is said by colour, and nothing is wider than the screen.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -75,10 +76,11 @@ class Standing:
 
     @property
     def seconds_left(self) -> float | None:
-        """Until all rows are done, at this speed."""
+        """Until all rows are done, at this speed; None if that is not known, or without end."""
         if self.rows_done >= self.rows:
             return 0.0
-        return None if not self.speed else (self.rows - self.rows_done) / self.speed
+        seconds = (self.rows - self.rows_done) / self.speed if self.speed else math.inf
+        return seconds if seconds < math.inf else None
 
 
 def live_lines(at: Standing, width: int, *, ascii_only: bool = False) -> list[str]:
