@@ -16,7 +16,7 @@ COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-e
   --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
 .DEFAULT_GOAL := help
-.PHONY: help setup score score-digits test test-quick test-long test-faults k8s-test ray-test browser-test image image-test bench bench-setup bench-checkpoints bench-scale mutants check lock sample-data clean
+.PHONY: help setup score score-digits test test-quick test-long test-faults k8s-test ray-test browser-test coverage image image-test bench bench-setup bench-checkpoints bench-scale mutants check lock sample-data clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "; print "make TARGET, where TARGET is one of\n"} \
@@ -75,6 +75,17 @@ k8s-test: $(READY) ## Hold the Kubernetes manifests against its schemas, and run
 ray-test: $(READY) ## Score on a real Ray cluster of three nodes, and take nodes and actors away (three minutes)
 	$(BIN)/python -m pytest -m ray tests/ray
 
+# Of all processes: what tests begin, and what forks. What is killed tells nothing of itself.
+coverage: $(READY) ## Measure how many branches of pipeline/ and jobs/ the tests take (an hour)
+	rm -rf .coverage
+	mkdir .coverage
+	PYTHONPATH="$(CURDIR)" $(BIN)/python -m coverage run -m pytest --numprocesses=logical --maxprocesses=4 \
+	  --dist=worksteal --timeout=1200 -m 'not faults and not long and not image and not ray and not browser'
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
+	$(BIN)/python -m coverage json --quiet -o .coverage/coverage.json
+	$(BIN)/python -m tests.branches .coverage/coverage.json
+
 image: ## Build the container image with podman or docker (IMAGE=NAME; BUILD='options of its build')
 	@test -n "$(ENGINE)" || { echo "there is neither podman nor docker" >&2; exit 1; }
 	$(ENGINE) build --file jobs/Dockerfile --tag $(IMAGE) \
@@ -117,4 +128,4 @@ sample-data: $(READY) ## Rebuild sample_data/ from its sources
 	$(BIN)/python sample_data/build.py
 
 clean: ## Remove what the other targets made
-	rm -rf $(VENV) $(OUT) .bench mutants build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OUT) .bench .coverage mutants build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

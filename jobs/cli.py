@@ -30,7 +30,7 @@ from jobs.wrong_usage import (
     named_by_variable,
     refuse_repeated,
 )
-from pipeline.errors import ModelError, ShardscoreError, UsageError
+from pipeline.errors import ModelError, ShardscoreError, StorageError, UsageError
 from pipeline.screen import width_of
 
 if TYPE_CHECKING:
@@ -325,9 +325,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         except ShardscoreError as error:
             code = of_ending(error)
             show(error, log_format)
-        except (
-            SystemExit
-        ) as error:  # none of ours: code of the user's must not say that all is done
+        except SystemExit as error:  # code of the user's must not say that all is done
             left = ModelError(
                 "code of the model's, or of a module that the job names, ends the process",
                 received=f"SystemExit: {error}",
@@ -347,16 +345,31 @@ def _invoked(command: Callable[..., Any], argv: list[str]) -> Any:
 
     Raises:
         BrokenPipeError: No one takes what it prints.
+        StorageError: It cannot be written where it was to go.
     """
     try:
         code = command(argv, prog_name="shardscore", standalone_mode=False, obj=argv)
-        sys.stdout.flush()  # or Python would find that out when it has ended
+        _hand_over()
     except SystemExit as error:
         # What Typer makes of a broken pipe; it would pass for an exit of the user's code.
         if isinstance(error.__context__, BrokenPipeError):
             raise error.__context__ from None
         raise
     return code
+
+
+def _hand_over() -> None:
+    """Sees that the results are where they were to go: Python's own last try has no exit code."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise StorageError(
+            "the results cannot be written to standard output",
+            received=error.strerror,
+            hint="run again with standard output elsewhere; what is published stays so",
+        ) from error
 
 
 def _let_go() -> None:

@@ -10,13 +10,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from pipeline.footer import Provenance
 from pipeline.records import RowCounts, Shard
 
-# One slow disk access is no failure; what is tested is never how fast an example is.
-settings.register_profile("unit", deadline=None)
+# One slow disk access is no failure, nor an import while examples are made; what is tested is never
+# how fast an example is.
+settings.register_profile("unit", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unit")
 
 FINGERPRINT = "f" * 64

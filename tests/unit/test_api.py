@@ -194,3 +194,9 @@ def test_an_output_is_verified_by_its_address(address: Any, tmp_path: Path) -> N
 def test_what_is_no_output_cannot_be_verified(tmp_path: Path) -> None:
     with pytest.raises(NoInputError):
         pipeline.verify(tmp_path / "typo")
+
+
+def test_a_name_that_is_not_public_is_told_as_python_tells_it() -> None:
+    with pytest.raises(AttributeError, match="module 'pipeline' has no attribute 'scored'"):
+        _ = pipeline.scored
+    assert {"score", "plan", "verify"} <= set(dir(pipeline))

@@ -329,3 +329,18 @@ def test_a_contradiction_shows_what_was_and_what_is_asked(
 def test_small_shards_go_to_predict_unless_a_method_is_named() -> None:
     assert small_method("auto") == "predict"
     assert small_method("predict_step") == "predict_step"
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ({"max_drift": 0.2}, "max_drift needs baseline"),
+        ({"shard_index": 3, "shard_count": 3}, "with 3 shares the last is 2"),
+        ({"shard_index": 0}, "go together"),
+        ({"shard_count": 3}, "go together"),
+    ],
+    ids=str,
+)
+def test_values_that_mean_nothing_together_make_no_job(facts: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        job(**facts)

@@ -103,6 +103,13 @@ def test_time_left_as_a_clock(seconds: float, text: str) -> None:
     assert clock(seconds) == text
 
 
+@pytest.mark.parametrize("speed", [None, 0.0, 5e-324])
+def test_an_end_that_is_nowhere_near_is_not_told(speed: float | None) -> None:
+    at = Standing(rows=10, rows_done=1, shards=1, shards_done=0, speed=speed)
+    assert at.seconds_left is None
+    assert "left" not in " ".join(live_lines(at, 80))
+
+
 def test_speed_is_that_of_the_last_minute() -> None:
     pace = Pace()
     for second in range(200):
