@@ -79,19 +79,19 @@ def test_elsewhere_lines_come_at_a_steady_interval(
 def test_of_many_shards_that_fail_a_terminal_is_told_of_the_first_ten_and_a_log_of_all() -> None:
     def told(observer: progress.Observer, out: io.StringIO) -> str:
         for i in range(3):
-            observer.shard(Outcome(f"{i}", "failed", error=CorruptShardError("damaged")))
+            observer.shard(Outcome(f"{i}", "failed", error=CorruptShardError(f"damaged at {i}")))
         observer.begin(rows=1, shards=1)
         for i in range(3, 1_000):
-            observer.shard(Outcome(f"{i}", "failed", error=CorruptShardError("damaged")))
+            observer.shard(Outcome(f"{i}", "failed", error=CorruptShardError(f"damaged at {i}")))
         observer.end()
         return out.getvalue()
 
     out = io.StringIO()
-    assert told(progress.Bar(out), out).count("failed: damaged") == 10
+    assert told(progress.Bar(out), out).count("failed: damaged at") == 10
     assert out.getvalue().count("`status` lists them") == 1
     out = io.StringIO()
     lines = progress.Lines(out, as_json=False, quiet=False)
-    assert told(lines, out).count("failed: damaged") == 1_000
+    assert told(lines, out).count("failed: damaged at") == 1_000
 
 
 def test_quiet_shows_problems_alone() -> None:

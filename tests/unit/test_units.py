@@ -186,8 +186,12 @@ def test_the_guide_for_operators_names_each_file_and_each_exit_code() -> None:
     guide = (ROOT / "jobs/README.md").read_text()
     linked = re.findall(r"\]\(cron/([\w.]+)\)", guide)
     assert sorted(linked) == sorted(path.name for path in CRON.iterdir())
-    rows = [line.split("|") for line in guide.splitlines() if re.match(r"\| \d", line)]
+    unit = guide[guide.index("## systemd") : guide.index("## One output")]
+    book = guide[guide.index("## Run book") : guide.index("### 65")]
+    rows = [line.split("|") for line in unit.splitlines() if re.match(r"\| \d", line)]
     told = {int(code): row[3].strip() for row in rows for code in re.findall(r"\d+", row[1])}
     assert set(told) == set(ExitCode) - {ExitCode.INTERRUPTED}
     for code in set(told) - {ExitCode.OK}:
         assert told[code].startswith("starts it again" if code in RETRIED else "failed")
+    explained = [line.split("|")[1] for line in book.splitlines() if re.match(r"\| \d", line)]
+    assert set(ExitCode) <= {int(code) for cell in explained for code in re.findall(r"\d+", cell)}
