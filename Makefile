@@ -38,6 +38,7 @@ $(SCORES): requirements.runtime.lock requirements.lock pyproject.toml
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps \
 	  --no-build-isolation --editable .
 	@touch $@
+	@echo "ready: . $(BIN)/activate" >&2
 
 $(READY): $(SCORES)
 	@echo "installing what the tests and checks need: some minutes, 1.4 GB" >&2

@@ -24,6 +24,7 @@ from jobs.complaints import show, show_bug, show_failed, wanted_format, warn
 from jobs.exit_codes import ExitCode, of_ending, of_report
 from jobs.given import given, heed_signals
 from jobs.help_text import Command, context_settings
+from jobs.undecided import undecided
 from jobs.wrong_usage import (
     in_our_words,
     misspelt_variables,
@@ -336,6 +337,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         except Exception as error:
             code = of_ending(error)
             show_bug(error, log_format)
+        if open_question := undecided(int(code or 0), argv):
+            warn(open_question, log_format)
     _let_go()
     sys.exit(int(code or 0))
 

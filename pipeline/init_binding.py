@@ -166,12 +166,16 @@ class _Binder:
         if fitting:
             first, *others = ranked(spec.name, fitting, taken, times)
             one = fitting[first]
-            why = "by its name" if likeness(spec.name, first) else "by its type alone"
+            fit = [name for name in others if name not in times]
+            late = [name for name in others if name in times]
+            by_name = likeness(spec.name, first) > 0
+            if fit and not by_name:
+                return _among(spec, [fitting[name] for name in (first, *fit)], told, late)
+            why = "by its name" if by_name else "by its type alone"
             remarks = told + ((one.question,) if one.question else ()) + one.remarks
-            if fit := [name for name in others if name not in times]:
+            if fit:
                 remarks += (f"or, since their types fit as well: {', '.join(fit)}",)
-            if late := [name for name in others if name in times]:
-                remarks += (f"or, with a unit, since they are times: {', '.join(late)}",)
+            remarks += _with_a_unit(late)
             question = f"which column feeds it? {first} is a guess, {why}"
             return replace(one, question=question, remarks=remarks, others=tuple(others))
         parts = [name for name in self._names if self._is_part(spec, name)]
@@ -288,3 +292,28 @@ class _Binder:
             spec = next(one for one in fed.inputs if one.name == spec.name)
         reading = Reading(inputs, job.time_unit, ANY_LOSS)
         return check(Part((spec,)), {spec.name: columns}, self.schema, reading).inputs[0].uses
+
+
+def _among(
+    spec: InputSpec, fitting: Sequence[BoundInput], told: tuple[str, ...], late: Sequence[str]
+) -> BoundInput:
+    """An input to which several columns fit, none of which its name points to. None is proposed:
+    the first of them may be an id, and predictions of ids look like predictions."""
+    questions = {one.question for one in fitting if one.question}
+    names = [one.columns[0] for one in fitting]
+    remarks = (*told, f"their types fit: {', '.join(names)}", *_with_a_unit(late))
+    return BoundInput(
+        spec.name,
+        spec,
+        (),
+        {},
+        (),
+        remarks + (tuple(questions) if len(questions) == 1 else ()),
+        "which column feeds it?",
+        others=(*names, *late),
+        feeds=False,
+    )
+
+
+def _with_a_unit(late: Sequence[str]) -> tuple[str, ...]:
+    return (f"or, with a unit, since they are times: {', '.join(late)}",) if late else ()

@@ -159,6 +159,11 @@ def draft(job: Job) -> Draft:
             f"rows may be bad here ({', '.join(reasons)}); quarantine sets them aside in the "
             "dead-letter file. The default is fail (stop the shard); null keeps the row"
         )
+        if job.max_bad_rows is None:
+            update["max_bad_rows"] = "50%"
+            remarks["max_bad_rows"] = (
+                "a shard with more fails: then the job is likely wrong, not its rows; or a number"
+            )
     try:
         predicted = without_rows(program, "auto").schema
     except ModelError:

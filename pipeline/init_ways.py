@@ -16,7 +16,7 @@ from pipeline.conversions import MANTISSA, is_bytes, is_time, unit_of
 from pipeline.toml_text import toml_value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     import pyarrow as pa
 
@@ -52,8 +52,9 @@ def ways(spec: InputSpec, columns: Iterable[Column]) -> Iterator[Way]:
         spec: The input, as the model takes it.
         columns: The columns that are to feed it.
     """
-    yield Way({})
+    columns = list(columns)
     types = [column.type for column in columns]
+    yield _as_they_are(spec, columns)
     kinds = [value_type(kind) for kind in types]
     if any(map(is_time, kinds)):
         unit = _unit(kinds, spec.dtype)
@@ -74,6 +75,24 @@ def ways(spec: InputSpec, columns: Iterable[Column]) -> Iterator[Way]:
                 'pad = "before" and pad_value say the rest',
             ),
         )
+
+
+def _as_they_are(spec: InputSpec, columns: Sequence[Column]) -> Way:
+    """Nothing need be said; but whether lists of any length have the right one, no schema tells."""
+    width = spec.shape[0] if spec.shape else None
+    if width is None or not any(nesting(column.type)[0][:1] == (None,) for column in columns):
+        return Way({})
+    name = columns[0].name
+    filled = "" if spec.dtype == "string" else 0
+    padded = {"columns": [name], "length": width, "pad": "after", "pad_value": filled}
+    padded["truncate"] = "end"
+    return Way(
+        {},
+        remarks=(
+            f"lists of any length: those without {width} values are bad rows. If they are "
+            f"sequences, pad and cut them as in the training: {toml_value(padded)}",
+        ),
+    )
 
 
 def _as_images(spec: InputSpec) -> Way:

@@ -259,7 +259,7 @@ def _claimed(surveyed: Survey, run: Run, ready: Ready, identity: JobIdentity) ->
     streams = not all(order.small for order in ready.units)
     run.observer.event("probe", ready.probe, level="info" if streams else "debug")
     for note in ready.notes:
-        run.observer.event("binding", note, level="warning")
+        run.observer.event("binding", note)  # what plan says, and the job allows
     return record
 
 

@@ -122,8 +122,10 @@ class _Statement:
 
 def _with_value(text: str, name: str, value: str) -> str:
     top: list[_Statement] = []
+    tables = len(text)
     for statement in _statements(text):
         if statement.equals is None:
+            tables = statement.begin
             break  # the first table's head: what follows is no longer at the top
         top.append(statement)
     for statement in top:
@@ -132,6 +134,8 @@ def _with_value(text: str, name: str, value: str) -> str:
             return f"{text[: statement.equals + 1]} {value}{text[statement.end :]}"
     line_break = "\r\n" if "\r\n" in text else "\n"
     place = top[-1].line_end if top else 0
+    if shown := re.search(rf"(?m)^# {re.escape(name)} = .*\n", text[:tables]):
+        place = shown.end()  # below the comment that shows its default
     before = text[:place]
     if before and not before.endswith("\n"):
         before += line_break

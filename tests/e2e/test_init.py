@@ -280,7 +280,7 @@ def test_how_images_were_prepared_is_left_to_the_user(draft: Any, cli: Any, tmp_
 
 
 def test_two_inputs_of_other_names_are_drafted_at_once_the_likeliest_first(
-    init: Any, cli: Any, tmp_path: Path
+    draft: Any, cli: Any, tmp_path: Path
 ) -> None:
     import keras
 
@@ -305,18 +305,47 @@ def test_two_inputs_of_other_names_are_drafted_at_once_the_likeliest_first(
         customer=["acme"] * 10,
     )
     options = ("--model", tmp_path / "triage.keras", "--input", tmp_path / "tickets")
-    text, scored = init(*options)
-    assert tomllib.loads(text)["inputs"] == {"body": "text", "age_hours": "hours_open"}
-    assert scored.num_rows == 10
-    assert_golden("init/two_inputs", stable(tmp_path / "draft.toml"))
+    text = decided(draft(*options))
+    # Of two columns of strings the name tells nothing: none is proposed.
+    assert tomllib.loads(text)["inputs"] == {"body": "COLUMN", "age_hours": "hours_open"}
+    assert_golden("init/two_inputs", stable(tmp_path / "job.toml"))
+    (tmp_path / "job.toml").write_text(text)
+    assert cli("plan", "--config", tmp_path / "job.toml").code == 78
+    (tmp_path / "job.toml").write_text(text.replace("COLUMN", "text"))
+    assert cli("score", "--config", tmp_path / "job.toml").code == 0
     told = cli("init", *options, "-o", tmp_path / "again.toml", "--json")
     assert told.code == 0
     decisions = {one["name"]: (one["value"], one["others"]) for one in told.document["decisions"]}
     assert decisions == {
-        "body": ("text", ["customer"]),
+        "body": (None, ["text", "customer"]),
         "age_hours": ("hours_open", ["ticket", "opened"]),
     }
     assert told.document["next"] == f"shardscore plan --config {tmp_path / 'again.toml'}"
+
+
+def test_lists_of_any_length_may_be_sequences(draft: Any, cli: Any, tmp_path: Path) -> None:
+    import keras
+
+    clicks = keras.Input((3,), dtype="int32", name="clicks")
+    total = keras.ops.sum(keras.ops.cast(clicks, "float32"), axis=1, keepdims=True)
+    keras.Model(clicks, total).save(tmp_path / "sums.keras")
+    lists = pa.array([[1, 2, 3]] * 4 + [[5]] * 6, pa.list_(pa.int64()))
+    shard(tmp_path / "lake" / "1.parquet", a=None, b=None, clicked=lists)
+    text = draft("--model", tmp_path / "sums.keras", "--input", tmp_path / "lake")
+    text = text.replace("\n#   ", " ")
+    assert "lists of any length: those without 3 values are bad rows" in text
+    # As they are, most are bad rows: then it is likely the job that is wrong.
+    (tmp_path / "job.toml").write_text(decided(text))
+    done = cli("score", "--config", tmp_path / "job.toml", "--output", tmp_path / "none")
+    assert done.code == 65
+    assert "raise --max-bad-rows" in done.err
+    padded = re.search(r"in the training: (\{.*\})", text)
+    assert padded is not None
+    chosen = decided(text).replace('clicks = "clicked"', f"clicks = {padded[1]}")
+    (tmp_path / "job.toml").write_text(chosen)
+    assert cli("score", "--config", tmp_path / "job.toml").code == 0
+    scored = pq.read_table(tmp_path / "scored" / "1.parquet")
+    assert scored["prediction"].to_pylist() == [6.0] * 4 + [5.0] * 6
 
 
 def test_an_input_that_no_column_fits_has_a_line_that_is_refused(
@@ -453,7 +482,9 @@ def test_a_file_that_is_there_stays_unless_forced(
 def test_a_dash_prints_the_file(cli: Any, model: Path, lake: Path, tmp_path: Path) -> None:
     done = cli("init", "--model", model, "--input", lake, "-o", "-")
     assert done.code == 0
-    assert set(tomllib.loads(done.out)) == {"model", "input", "output", "inputs", "on_bad_row"}
+    assert set(tomllib.loads(done.out)) == {
+        *("model", "input", "output", "inputs", "on_bad_row", "max_bad_rows"),
+    }
 
 
 def test_paths_are_relative_to_the_file_wherever_it_is(

@@ -131,3 +131,10 @@ def test_an_edit_changes_its_keys_alone_and_no_comment(
             line.startswith(f"{toml_key(name)} =") and line.endswith(end)
             for line in edited.split("\n")
         )
+
+
+def test_a_value_is_set_below_the_comment_that_shows_its_default() -> None:
+    text = 'model = "m"\n\n# --- How\n# batch_size = "auto"   # as much as fits\n\n[inputs]\n'
+    text += "# batch_size = 3\n"
+    wanted = text.replace("fits\n", "fits\nbatch_size = 512\n")
+    assert with_values(text, {"batch_size": 512}, "job.toml") == wanted
