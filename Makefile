@@ -11,7 +11,10 @@ IMAGE  ?= shardscore
 BUILD  ?=
 # Tests run in a process for each core. Where some are left, the idle one takes from the others' end,
 # so that most tests of a module, and what they share, stay together.
-PYTEST := $(BIN)/python -m pytest --numprocesses=logical --maxprocesses=4 --dist=worksteal
+PARALLEL := --numprocesses=logical --maxprocesses=4 --dist=worksteal
+PYTEST := $(BIN)/python -m pytest $(PARALLEL)
+# Measured, all takes longer; and processes find their code here, whatever folder they begin in.
+COVERED := PYTHONPATH="$(CURDIR)" $(BIN)/python -m coverage run -m pytest --timeout=1200
 COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header \
   --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
@@ -76,12 +79,15 @@ k8s-test: $(READY) ## Hold the Kubernetes manifests against its schemas, and run
 ray-test: $(READY) ## Score on a real Ray cluster of three nodes, and take nodes and actors away (three minutes)
 	$(BIN)/python -m pytest -m ray tests/ray
 
-# Of all processes: what tests begin, and what forks. What is killed tells nothing of itself.
-coverage: $(READY) ## Measure how many branches of pipeline/ and jobs/ the tests take (an hour)
+# Of all processes: those that tests begin, and those that fork. What is killed tells nothing of itself.
+# Left out are the image, what measures memory, and most sweeps over faults.
+coverage: $(READY) ## Measure how many branches of pipeline/ and jobs/ the tests take (half an hour)
 	rm -rf .coverage
 	mkdir .coverage
-	PYTHONPATH="$(CURDIR)" $(BIN)/python -m coverage run -m pytest --numprocesses=logical --maxprocesses=4 \
-	  --dist=worksteal --timeout=1200 -m 'not faults and not long and not image and not ray and not browser'
+	$(COVERED) $(PARALLEL) -m 'not faults and not long and not image and not ray and not browser'
+	$(COVERED) $(PARALLEL) -m 'long or faults' tests/e2e/test_compare.py \
+	  tests/faults/test_hostile_parquet.py tests/faults/test_pid_one.py
+	$(COVERED) -m ray tests/ray
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
 	$(BIN)/python -m coverage json --quiet -o .coverage/coverage.json

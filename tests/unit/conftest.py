@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,7 +13,12 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from pipeline.footer import Provenance
+from pipeline.job import Job
 from pipeline.records import RowCounts, Shard
+
+if TYPE_CHECKING:
+    from pipeline.survey import Survey
+    from tests.unit.outputs import Made
 
 # One slow disk access is no failure, nor an import while examples are made; what is tested is never
 # how fast an example is.
@@ -72,3 +77,22 @@ def put(tmp_path: Path) -> Put:
         return path
 
     return write
+
+
+@pytest.fixture
+def surveyed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Survey]:
+    """Surveys an output that was made without a model."""
+    from pipeline import survey
+    from tests.unit.outputs import IDENTITY
+
+    monkeypatch.setattr(survey, "digest_model", lambda *_: IDENTITY.model_sha256)
+    monkeypatch.setattr(survey, "digest_imports", lambda *_: IDENTITY.code_sha256)
+    monkeypatch.setattr(survey, "disagreements", lambda *_: {})
+
+    def call(
+        made: Made, on_work: Callable[[int, int], None] = lambda *_: None, **job: Any
+    ) -> Survey:
+        at = {"model": "m.keras", "input": (str(made.lake),), "output": str(made.out)}
+        return survey.survey(Job(**at, features=("x",), **job), on_work)
+
+    return call

@@ -306,3 +306,20 @@ def test_a_report_that_says_next_to_nothing_does_no_harm(tmp_path: Path) -> None
     made.storage.replace("_shardscore/reports/2.json", b'{"plan_id": "' + b"x" * 16 + b'"}')
     found = facts(made)
     assert found["verdict"]["level"] == "waiting"
+
+
+def test_an_output_whose_record_is_lost_is_told_by_what_is_left(tmp_path: Path) -> None:
+    made = finished(tmp_path)
+    kept(made, "1", outcomes=[outcome("a.parquet", 10, 3)])
+    (made.out / "_shardscore/run.json").unlink()
+    found = facts(made)
+    assert (found["job"], found["binding"]) == ({}, [])
+    assert row(found, "a.parquet")[1] == "published"
+
+
+def test_shares_of_runs_that_share_nothing_are_runs_of_their_own(tmp_path: Path) -> None:
+    made = finished(tmp_path)
+    kept(made, "1", share=[0, 2], outcomes=[outcome("a.parquet", 10, 3)])
+    kept(made, "2", outcomes=[outcome("b.parquet", 7)])
+    run = facts(made)["run"]
+    assert (run["run_id"], run["shares"]) == ("2", [])

@@ -16,28 +16,11 @@ import pytest
 from pipeline import discover, survey
 from pipeline.errors import OutputMismatchError
 from pipeline.footer import digest_of, read_footer_bytes
-from pipeline.job import Job
 from pipeline.storage import LocalStorage
 from tests.unit.outputs import IDENTITY, Made, begin, finished, rows
 
 MOST_BYTES = 1024
 """Of a shard that is planned."""
-
-
-@pytest.fixture
-def surveyed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., survey.Survey]:
-    """Surveys an output that was made without a model."""
-    monkeypatch.setattr(survey, "digest_model", lambda *_: IDENTITY.model_sha256)
-    monkeypatch.setattr(survey, "digest_imports", lambda *_: IDENTITY.code_sha256)
-    monkeypatch.setattr(survey, "disagreements", lambda *_: {})
-
-    def call(
-        made: Made, on_work: Callable[[int, int], None] = lambda *_: None, **job: Any
-    ) -> survey.Survey:
-        at = {"model": "m.keras", "input": (str(made.lake),), "output": str(made.out)}
-        return survey.survey(Job(**at, features=("x",), **job), on_work)
-
-    return call
 
 
 @pytest.fixture

@@ -618,3 +618,27 @@ def test_the_document_is_json(made: Made) -> None:
     told = json.loads(json.dumps(document(made.verified())))
     assert told["wrong"][0].keys() == {"file", "what", "expected", "found", "to_do"}
     assert told["fingerprint"] == IDENTITY.fingerprint
+
+
+def test_shards_that_several_plans_know_need_only_be_published(made: Made) -> None:
+    """Which plan is the output's nobody knows, without marks and reports: it may be any of them."""
+    unmarked(made)
+    before = made.shards["a.parquet"].identity
+    (made.lake / "a.parquet").write_bytes(parquet_bytes(rows(4)))
+    begin(made.folder, {})
+    (made.out / "_shardscore/reports/1.json").unlink()
+    assert made.shards["a.parquet"].identity != before
+    proof = made.verified(inputs=())
+    assert document(proof)["ok"]
+    repair(proof)
+    assert proof.repaired == []
+    assert any("no one plan is known to be complete" in note for note in proof.notes)
+    assert not marks_of(made)[1].exists()
+
+
+def test_checkpoints_of_a_shard_that_no_plan_knows_are_noted_and_left(made: Made) -> None:
+    left = checkpoint(made, "gone.parquet", 0, 4)
+    proof = made.verified()
+    assert "checkpoints of shards that are in no plan: 1 (gone.parquet)" in proof.notes
+    repair(proof)
+    assert left.exists()
