@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline import thrift
+from pipeline.column_chunks import Column, ColumnChunk, Columns, row_groups
 from pipeline.compact import (
     EndOfDataError,
     ThriftError,
@@ -21,6 +22,7 @@ from pipeline.compact import (
     read_struct,
 )
 from pipeline.errors import CorruptShardError
+from pipeline.page_headers import PageError
 from tests.faults import hostile_parquet as hostile
 from tests.unit.conftest import parquet_bytes
 from tests.unit.test_soundness import checked
@@ -109,15 +111,74 @@ def test_the_two_names_of_a_type_must_mean_one(tmp_path: Path) -> None:
     assert "a column of logical type [1], elsewhere of 3" in str(caught.value)
 
 
-# Structs, and parts of them
-
-
 def struct(*told: thrift.Field) -> bytes:
     return thrift.encode(thrift.Struct(list(told)))
 
 
 def listed(*values: Any, of: int = thrift.I32) -> thrift.Sequence:
     return thrift.Sequence(of, list(values))
+
+
+# What pyarrow would refuse before it is looked at
+
+
+LEAF = Column("x", "DOUBLE", 1, 0, None)
+META = thrift.Struct([thrift.Field(number, thrift.I64, 5) for number in (1, 4, 5, 6, 7, 9)])
+
+
+def chunk_of(meta: thrift.Struct | None) -> thrift.Struct:
+    return thrift.Struct([] if meta is None else [thrift.Field(3, thrift.STRUCT, meta)])
+
+
+def group_of(*chunks: thrift.Struct, rows: int | None = 5) -> thrift.Struct:
+    told = [thrift.Field(1, thrift.LIST, listed(*chunks, of=thrift.STRUCT))]
+    told += [] if rows is None else [thrift.Field(3, thrift.I64, rows)]
+    return thrift.Struct(told)
+
+
+def groups(*told: thrift.Field) -> list[tuple[int, list[ColumnChunk]]]:
+    columns = Columns(b"", 0, pa.schema([]), (LEAF,))
+    return [(rows, list(chunks)) for rows, chunks in row_groups(struct(*told), columns)]
+
+
+def test_a_footer_without_row_groups_has_none() -> None:
+    assert groups(thrift.Field(3, thrift.I64, 0)) == []
+
+
+def test_a_row_group_is_read_as_it_is_told() -> None:
+    told = groups(thrift.Field(4, thrift.LIST, listed(group_of(chunk_of(META)), of=12)))
+    assert told == [(5, [ColumnChunk(5, 5, 5, 5, 5, 5, 0)])]
+
+
+def without(number: int) -> thrift.Struct:
+    return thrift.Struct([field for field in META.fields if field.number != number])
+
+
+@pytest.mark.parametrize(
+    ("group", "said"),
+    [
+        (group_of(chunk_of(META), rows=None), "cannot be read"),
+        (group_of(chunk_of(None)), "cannot be read"),
+        (group_of(chunk_of(without(5))), "cannot be read"),
+        (group_of(), "0 columns, where the schema has 1"),
+        (thrift.Struct([thrift.Field(3, thrift.I64, 5)]), "0 columns, where the schema has 1"),
+    ],
+    ids=["no rows", "nothing of a chunk", "no values of a chunk", "no chunk", "no chunks"],
+)
+def test_a_row_group_that_does_not_say_what_it_must_is_refused(
+    group: thrift.Struct, said: str
+) -> None:
+    with pytest.raises(PageError, match=said):
+        groups(thrift.Field(4, thrift.LIST, listed(group, of=12)))
+
+
+def test_of_a_chunk_without_values_nothing_else_is_asked() -> None:
+    empty = thrift.Struct([thrift.Field(1, thrift.I64, 5), thrift.Field(5, thrift.I64, 0)])
+    told = groups(thrift.Field(4, thrift.LIST, listed(group_of(chunk_of(empty)), of=12)))
+    assert told == [(5, [ColumnChunk(5, 0, 0, 0, 0, 0, 0)])]
+
+
+# Structs, and parts of them
 
 
 EVERY_KIND = (
