@@ -33,7 +33,7 @@ setup: $(SCORES) ## Make .venv/ with what scores (the other targets do this when
 $(SCORES): requirements.runtime.lock requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "shardscore needs Python 3.11 or newer; name one: make PYTHON=python3.12" >&2; exit 1; }
-	@if [ -e $@ ]; then rm -rf $(VENV); fi
+	@if [ -e $@ ] || [ -e $(READY) ]; then rm -rf $(VENV); fi
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@echo "installing TensorFlow and what else shardscore needs into $(VENV): some minutes, 2 GB" >&2
 	$(BIN)/python -m pip install --disable-pip-version-check --require-hashes \

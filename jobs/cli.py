@@ -6,11 +6,14 @@ until a command runs: `--help` must not wait for pyarrow, let alone TensorFlow.
 
 from __future__ import annotations
 
+import errno
 import gc
+import io
 import json
 import os
 import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
@@ -304,9 +307,10 @@ def _shardscore(
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Runs the command line and ends the process with its exit code."""
     argv = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    _with_all_streams()
     log_format = wanted_format(argv)
     code = None
-    with suppress(BrokenPipeError):  # of complaining: the code is that of what is complained of
+    with suppress(OSError):  # of complaining: the code is that of what is complained of
         try:
             command = typer.main.get_command(app)
             for note in misspelt_variables(os.environ, command):
@@ -353,6 +357,11 @@ def _invoked(command: Callable[..., Any], argv: list[str]) -> Any:
     try:
         code = command(argv, prog_name="shardscore", standalone_mode=False, obj=argv)
         _hand_over()
+    except OSError as error:
+        # Storage tells of its own errors in other words: what is left is the printing of results.
+        if error.errno in _NO_ROOM and error.filename is None:
+            raise _not_written(error) from error
+        raise
     except SystemExit as error:
         # What Typer makes of a broken pipe; it would pass for an exit of the user's code.
         if isinstance(error.__context__, BrokenPipeError):
@@ -361,18 +370,31 @@ def _invoked(command: Callable[..., Any], argv: list[str]) -> Any:
     return code
 
 
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+
+
 def _hand_over() -> None:
     """Sees that the results are where they were to go: Python's own last try has no exit code."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise StorageError(
-            "the results cannot be written to standard output",
-            received=error.strerror,
-            hint="run again with standard output elsewhere; what is published stays so",
-        ) from error
+    sys.stdout.flush()
+
+
+def _not_written(error: OSError) -> StorageError:
+    return StorageError(
+        "the results cannot be written to standard output",
+        received=error.strerror,
+        hint="run again with standard output elsewhere; what is published stays so",
+    )
+
+
+def _with_all_streams() -> None:
+    """Gives a process that began without a standard stream one that leads nowhere, lest a file of
+    data take its place; and has no stream refuse a character of a name or a text."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("r+"))  # noqa: SIM115 - for the process's life
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _let_go() -> None:

@@ -73,7 +73,7 @@ def _columns_of(
         return (spec.name,)
     if len(fed.inputs) == 1:
         lists = [f.name for f in schema if _lists_fit(f.type, spec)]
-        if len(lists) == 1:
+        if len(lists) == 1 and not any(_scalar_fits(f.type, spec) for f in schema):
             return (lists[0],)
         raise ConfigError(
             "which columns feed the model is not said",
@@ -92,6 +92,12 @@ def _columns_of(
         hint="rename the column, or map the input to others in the [inputs] table of the job file"
         + (mapped or ", at the lines that `init` marked DECIDE"),
     )
+
+
+def _scalar_fits(kind: pa.DataType, spec: InputSpec) -> bool:
+    """Whether a column of scalars can feed an input by itself, as one of lists of one value can."""
+    alone = spec.shape == (1,) and nesting(kind)[0] == ()
+    return alone and conversion_of(kind, spec.dtype, allow_lossy=True) is not None
 
 
 def _lists_fit(kind: pa.DataType, spec: InputSpec) -> bool:

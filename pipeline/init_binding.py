@@ -148,7 +148,14 @@ class _Binder:
         alone = at_once or list(fitting.values())
         if len(alone) != 1:
             return None
-        return replace(alone[0], remarks=("the only column that fits", *alone[0].remarks))
+        one = replace(alone[0], remarks=("the only column that fits", *alone[0].remarks))
+        scalar = one.uses[0].dims is None
+        if scalar and one.question is None and not likeness(spec.name, one.columns[0]):
+            # A run takes the only column of lists; of scalars none, whose name is another.
+            return replace(
+                one, question=f"is it {one.columns[0]}? Its type fits, its name says nothing"
+            )
+        return one
 
     def proposed(
         self, spec: InputSpec, taken: Collection[str], complaint: str | None

@@ -230,14 +230,19 @@ class Lines:
         if self._as_json:
             level = facts.pop("level", "info")
             record = {"time": moment, "level": level, "event": name, "message": text, **facts}
-            self._out.write(json.dumps(record, default=str) + "\n")
+            told = json.dumps(record, default=str)
         else:
             word = "warning: " if facts.get("level") == "warning" else ""
             told = f"{moment} {word}{on_lines(text)}"
             if self._out.isatty():
                 told = error_text(told, width_of(self._out))
+        try:
             self._out.write(told + "\n")
-        self._out.flush()
+            self._out.flush()
+        except BrokenPipeError:
+            raise
+        except OSError:  # a log on a full disk is no reason to score nothing
+            return
 
 
 class Bar:

@@ -105,7 +105,7 @@ def wrapped(text: str, width: int, *, paths_whole: bool = True) -> list[str]:
             lines.append(line)
         rest = word
         while cells(rest) > width and not (paths_whole and "/" in rest):
-            head = _head(rest, width)
+            head = _head(rest, width) or rest[0]
             lines.append(head)
             rest = rest[len(head) :]
         line = rest
