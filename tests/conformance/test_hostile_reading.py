@@ -296,7 +296,8 @@ def test_a_model_that_leaves_the_process_is_no_success(monkeypatch: pytest.Monke
     def leave(*_: Any, **__: Any) -> None:
         raise SystemExit(0)
 
-    monkeypatch.setattr(cli, "app", leave)
+    monkeypatch.setattr(cli.typer.main, "get_command", lambda _: leave)
+    monkeypatch.setattr(cli, "misspelt_variables", lambda *_: ())
     with pytest.raises(SystemExit) as caught:
         cli.main(["score"])
     assert caught.value.code == ExitCode.CONFIG

@@ -82,7 +82,7 @@ def score(**options: object) -> list[object]:
         (score(config="kye.toml"), 78, ["cannot be read", "did you mean 'key.toml'?"]),
         (score(config="input.toml"), 78, ["the model has no input 'aa'", "a, b"]),
         (score(keep="idd"), 78, ["--keep names a column that no shard has", "'id'"]),
-        (score(input="named"), 65, ["input 'b'", "named/1.parquet", 'the TOML: b = "B"']),
+        (score(input="named"), 65, ["input 'b'", "named/1.parquet", 'the job file: b = "B"']),
         (score(baseline="empty"), 78, ["the baseline has no predictions", "no published shard"]),
         (score(top_k=2), 78, ["can be the scores of classes", "labels or top_k"]),
         (["status"], 64, ["the folder of the predictions is missing", "shardscore status out/"]),

@@ -161,7 +161,11 @@ def test_what_ends_a_run_is_told(
 
 
 def test_figures_are_told_while_a_run_goes_on(
-    score: Score, prom: Path, monkeypatch: pytest.MonkeyPatch
+    score: Score,
+    cli: Callable[..., Finished],
+    lake: Lake,
+    prom: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert score("--metrics-file", prom).code == 0
     success = told(prom)[SUCCESS]
@@ -174,7 +178,8 @@ def test_figures_are_told_while_a_run_goes_on(
 
     monkeypatch.setattr(monitor, "write_text", written)
     monkeypatch.setattr(run_state, "SNAPSHOT_SECONDS", 0.0)
-    assert score("--metrics-file", prom, "--output", prom.parent.parent / "again").code == 0
+    again = lake.arguments(prom.parent.parent / "again", "--workers", 1, "--metrics-file", prom)
+    assert cli(*again).code == 0
     seen = [samples(text) for text in texts]
     assert len({figures[START] for figures in seen}) == 1
     assert [figures[SUCCESS] for figures in seen[:-1]] == [success] * (len(seen) - 1)

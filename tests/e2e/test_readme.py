@@ -31,7 +31,8 @@ def blocks(document: Path, language: str) -> list[str]:
 
 def commands(document: Path) -> list[list[str]]:
     """Those for users' own files: what names a place of a machine's is a service's."""
-    lines = [line[2:] for block in blocks(document, "console") for line in block.splitlines()]
+    whole = [block.replace("\\\n", " ") for block in blocks(document, "console")]
+    lines = [line[2:] for block in whole for line in block.splitlines()]
     words = [shlex.split(line, comments=True) for line in lines if " /" not in line]
     return [parts[1:] for parts in words if parts[:1] == ["shardscore"]]
 

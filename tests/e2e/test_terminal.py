@@ -151,8 +151,8 @@ def test_a_plan_of_many_long_columns_and_failing_shards_fits(
     assert shown.code == 65
     assert shown.wider_than(80) == []
     assert "and 24 more; --json shows all" in shown.lines
-    assert sum("a column that the model reads is missing" in line for line in shown.lines) == 10
-    assert "and 1 more shard that cannot be scored; --json shows all" in shown.lines
+    assert sum("a column that the model reads is missing" in line for line in shown.lines) == 1
+    assert any(line.startswith("10 more shards failed as") for line in shown.lines)
 
 
 @pytest.mark.slow
@@ -192,7 +192,7 @@ def test_a_dumb_terminal_gets_lines_and_no_escapes(model: Path, lake: Path, tmp_
     assert shown.code == 0
     assert "\x1b" not in shown.raw
     assert shown.wider_than(80) == []
-    assert " loading " in shown.raw
+    assert " loading" in shown.raw
 
 
 def test_a_proof_with_faults_fits(score: Any, lake: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -48,17 +49,31 @@ def test_a_warning_is_a_line_or_an_object(capsys: pytest.CaptureFixture[str]) ->
     assert (told["level"], told["message"]) == ("warning", "that is odd")
 
 
-def test_people_are_shown_the_first_shards_that_fail_and_how_many_more(
+def test_people_are_told_a_reason_once_and_which_shards_have_it(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     show_failed(BROKEN, "auto")
     said = capsys.readouterr().err
-    assert said.count("error: not a Parquet file") == 10
+    assert said.count("error: not a Parquet file") == 1
+    told = "11 more shards failed as 0.parquet did: 1.parquet, 2.parquet, 3.parquet, and 8 more"
+    assert said.endswith(f"{told}\n")
+
+
+def test_people_are_shown_the_first_reasons_and_how_many_more(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    odd = [
+        replace(one, error=CorruptShardError(f"damaged at {n}", path=one.path))
+        for n, one in enumerate(BROKEN)
+    ]
+    show_failed(odd, "auto")
+    said = capsys.readouterr().err
+    assert said.count("error: damaged at ") == 10
     assert "/lake/9.parquet" in said
     assert "/lake/10.parquet" not in said
-    assert said.endswith("and 2 more shards that cannot be scored; --json shows all\n")
-    show_failed(BROKEN[:10], "auto")
-    assert "more shard" not in capsys.readouterr().err
+    assert said.endswith("and 2 more reasons for others; --json shows all\n")
+    show_failed(odd[:10], "auto")
+    assert "more reason" not in capsys.readouterr().err
 
 
 def test_machines_are_told_of_each_shard_that_fails(capsys: pytest.CaptureFixture[str]) -> None:

@@ -33,7 +33,7 @@ from tests.unit.outputs import IDENTITY, begin, rows
 
 SIZES = {"a.parquet": 5, "b.parquet": 9, "c.parquet": 7, "d.parquet": 3}
 UNITS = tuple(Order((name,), small=False, rows=count) for name, count in SIZES.items())
-READY = Ready(IDENTITY, "they agree", (), UNITS, ())
+READY = Ready(IDENTITY, "they agree", (), UNITS, columns=(), notes=())
 OTHER = replace(READY, identity=IDENTITY.model_copy(update={"method": "predict_step"}))
 KILLED = Died(signal.SIGKILL, None, "the last it said")
 LOST = Died(None, None, "the node is gone", "node b")
