@@ -95,11 +95,12 @@ def test_a_display_shows_the_first_shards_that_fail_and_is_gone_at_its_end() -> 
     bar.advance(10)
     bar.shard(outcome("good.parquet"))
     for number in range(SHOWN_FAILURES + 5):
-        bar.shard(outcome(f"{number:02}.parquet", fails=True))
+        damage = CorruptShardError("not a readable Parquet file", received=f"damage {number}")
+        bar.shard(Outcome(f"{number:02}.parquet", "failed", error=damage))
     bar.end()
     bar.end()
     shown = out.getvalue()
     assert "warning: one column is rounded" in shown
     assert "saved" not in shown
     assert shown.count("not a readable Parquet file") == SHOWN_FAILURES
-    assert shown.count("further shards that fail are counted below") == 1
+    assert shown.count("further shards that fail are not told of here; `status` lists them") == 1
