@@ -6,14 +6,11 @@ until a command runs: `--help` must not wait for pyarrow, let alone TensorFlow.
 
 from __future__ import annotations
 
-import errno
 import gc
-import io
 import json
 import os
 import sys
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
@@ -27,6 +24,7 @@ from jobs.complaints import show, show_bug, show_failed, wanted_format, warn
 from jobs.exit_codes import ExitCode, of_ending, of_report
 from jobs.given import given, heed_signals
 from jobs.help_text import Command, context_settings
+from jobs.streams import NO_ROOM, hand_over, let_go, not_written, with_all_streams
 from jobs.undecided import undecided
 from jobs.wrong_usage import (
     in_our_words,
@@ -34,7 +32,7 @@ from jobs.wrong_usage import (
     named_by_variable,
     refuse_repeated,
 )
-from pipeline.errors import ModelError, ShardscoreError, StorageError, UsageError
+from pipeline.errors import ModelError, ShardscoreError, UsageError
 from pipeline.screen import width_of
 
 if TYPE_CHECKING:
@@ -307,7 +305,7 @@ def _shardscore(
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Runs the command line and ends the process with its exit code."""
     argv = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
-    _with_all_streams()
+    with_all_streams()
     log_format = wanted_format(argv)
     code = None
     with suppress(OSError):  # of complaining: the code is that of what is complained of
@@ -343,7 +341,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
             show_bug(error, log_format)
         if open_question := undecided(int(code or 0), argv):
             warn(open_question, log_format)
-    _let_go()
+    let_go()
     sys.exit(int(code or 0))
 
 
@@ -356,11 +354,11 @@ def _invoked(command: Callable[..., Any], argv: list[str]) -> Any:
     """
     try:
         code = command(argv, prog_name="shardscore", standalone_mode=False, obj=argv)
-        _hand_over()
+        hand_over()
     except OSError as error:
         # Storage tells of its own errors in other words: what is left is the printing of results.
-        if error.errno in _NO_ROOM and error.filename is None:
-            raise _not_written(error) from error
+        if error.errno in NO_ROOM and error.filename is None:
+            raise not_written(error) from error
         raise
     except SystemExit as error:
         # What Typer makes of a broken pipe; it would pass for an exit of the user's code.
@@ -368,42 +366,6 @@ def _invoked(command: Callable[..., Any], argv: list[str]) -> Any:
             raise error.__context__ from None
         raise
     return code
-
-
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
-
-
-def _hand_over() -> None:
-    """Sees that the results are where they were to go: Python's own last try has no exit code."""
-    sys.stdout.flush()
-
-
-def _not_written(error: OSError) -> StorageError:
-    return StorageError(
-        "the results cannot be written to standard output",
-        received=error.strerror,
-        hint="run again with standard output elsewhere; what is published stays so",
-    )
-
-
-def _with_all_streams() -> None:
-    """Gives a process that began without a standard stream one that leads nowhere, lest a file of
-    data take its place; and has no stream refuse a character of a name or a text."""
-    for name in ("stdin", "stdout", "stderr"):
-        if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open("r+"))  # noqa: SIM115 - for the process's life
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-
-
-def _let_go() -> None:
-    """Sends what no one takes to nowhere, lest Python complain of it when it closes the streams."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except OSError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def run() -> NoReturn:
