@@ -35,6 +35,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.ray)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _a_wide_screen() -> Iterator[None]:
+    """What is told is compared between runs: no line is to break where a folder's name ends."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", "1000")
+        yield
+
+
 @dataclass
 class RayCluster:
     """A cluster, each node of which has one CPU.
