@@ -111,11 +111,11 @@ def score(
         from jobs.monitor import monitor
         from jobs.settings import job_from
         from pipeline import report as reports
-        from pipeline import tables
         from pipeline.progress import observer_for
         from pipeline.reason_counts import of_run
         from pipeline.run import score as run_score
         from pipeline.stop import Stop
+        from pipeline.summary import summary_text
 
     shown = observer_for(log_format, quiet=quiet)
     with monitor(shown, metrics_file, pushgateway, metrics_name) as observer:
@@ -143,7 +143,7 @@ def score(
             )
         elif not quiet:
             reasons, new_here = of_run(report), sys.stdout.isatty()
-            print(tables.summary_text(report, width_of(sys.stdout), reasons, what_next=new_here))
+            print(summary_text(report, width_of(sys.stdout), reasons, what_next=new_here))
         if report.error is not None:
             show(report.error, log_format)
         raise typer.Exit(of_report(report))

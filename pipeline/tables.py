@@ -1,27 +1,21 @@
-"""Documents and reports as lines for people: facts in two columns, and tables of what is alike."""
+"""Documents as lines for people: facts in two columns, and tables of what is alike."""
 
 from __future__ import annotations
 
 import re
-import shlex
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import printable, shortened
-from pipeline.report import methods, rate
-from pipeline.screen import WIDTH, aligned, clipped, cut, item, on_screen, short_path, size, table
-from pipeline.wording import counted, duration, moment
+from pipeline.screen import WIDTH, aligned, clipped, cut, item, short_path, size, table
+from pipeline.wording import counted, duration, moment, short_duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pipeline.reason_counts import Reasons
-    from pipeline.records import RunReport
-
 SHOWN_ROWS = 10
 SHOWN_FINDINGS = 20
-SHOWN_REASONS = 3
 SHOWN_BINDING = 40
 _CELL = 80
 _NAME = 240
@@ -39,99 +33,6 @@ _KEPT = {
     "none": "no column",
 }
 _LIST = re.compile(r"(?:fixed_size_list|list)<\w+: ([\w\[\]., ()]+)>(\[\d+\])?")
-
-
-def summary_text(
-    report: RunReport,
-    width: int = WIDTH,
-    reasons: Reasons | None = None,
-    *,
-    what_next: bool = False,
-) -> str:
-    """The closing summary of a run.
-
-    Args:
-        report: The run.
-        width: Columns.
-        reasons: Why rows could not be scored, if that is known.
-        what_next: Whether to say what to do now that all is published.
-    """
-    counts = report.counts
-    output = short_path(report.output)
-    if report.nothing_to_do:
-        what = "the only shard is" if report.shards == 1 else f"all {report.shards:,} shards are"
-        return on_screen(f"nothing to do: {what} published in {printable(output)}", width)
-    lines = {"rows in": f"{counts.rows_in:,}", "scored": f"{counts.scored:,}"}
-    if report.rows_failed:
-        shards = counted(len(report.failed), "shard")
-        lines["rows in"] += f"; {report.rows_failed:,} more are in the {shards} that failed"
-    if counts.null_scored:
-        lines["null-scored"] = f"{counts.null_scored:,} (kept, without a prediction)"
-    if counts.quarantined:
-        lines["quarantined"] = f"{counts.quarantined:,} (see {output}/_shardscore/quarantine/)"
-    if reasons is not None and reasons.rows:
-        lines["why"] = _why(reasons)
-    if counts.nonfinite:
-        lines["not finite"] = (
-            f"{counts.nonfinite:,} of the scored have a NaN or infinite prediction "
-            "(--nonfinite bad sets them aside)"
-        )
-    lines["shards"] = _shards(report)
-    if report.failed:
-        # Where none could be scored the output was never begun, and has no report.
-        by = f"status {output}" if report.plan_id else "plan --json"
-        lines["failed"] = f"`shardscore {by}` lists them, and why"
-    lines["time"] = _time(report)
-    if report.memory_after_load:
-        lines["memory"] = (
-            f"{size(report.memory_peak)} at its peak, of which "
-            f"{size(report.memory_after_load)} TensorFlow and the loaded model"
-        )
-        if report.workers > 1:
-            lines["memory"] += f", over {report.workers} workers"
-    if report.fitting_batch_rows:
-        lines["out of memory"] = (
-            f"batches of {report.batch_size:,} rows did not fit, and were scored by at most "
-            f"{report.fitting_batch_rows:,} rows a call"
-        )
-    if report.drift is not None and report.drift.differences:
-        largest = report.drift.differences[0]
-        lines["drift"] = (
-            f"{largest.psi:.3g} at most ({largest.name}; population stability index against "
-            f"{short_path(report.drift.baseline)})"
-        )
-    lines["output"] = output
-    if what_next and report.state == "finished":
-        where = shlex.quote(output)
-        lines["next"] = f"shardscore verify {where} and shardscore report {where}"
-    return aligned(lines, width)
-
-
-def _why(reasons: Reasons) -> str:
-    """The most frequent reasons, with their rows, and how many rows were not looked at."""
-    most = reasons.counted.most_common(SHOWN_REASONS)
-    parts = [
-        f"{cut(printable(reason.removesuffix('.')), _CELL)} ({counted(rows, 'row')})"
-        for (_, reason), rows in most
-    ]
-    others = reasons.rows - sum(rows for _, rows in most)
-    if others:
-        parts.append(f"others ({counted(others, 'row')})")
-    if unseen := reasons.of_rows - reasons.rows:
-        parts.append(f"of {counted(unseen, 'row')} more the report tells")
-    return "; ".join(parts)
-
-
-def _time(report: RunReport) -> str:
-    """How long a run took, and how fast it scored: start-up is no part of the rate."""
-    text = _seconds(report.seconds)
-    if not report.counts.rows_in:
-        return text
-    speed = f"at {rate(report):,.0f} rows/s"
-    if not report.scoring_seconds:
-        return f"{text}, scoring {speed}"
-    start = _seconds(report.seconds - report.scoring_seconds)
-    return f"{text}: {start} to start, then {_seconds(report.scoring_seconds)} {speed}"
 
 
 def plan_text(document: dict[str, Any], width: int = WIDTH) -> str:
@@ -249,7 +150,8 @@ def _last_run(last: dict[str, Any], rows_left: int) -> dict[str, str]:
     """How the latest run went, or goes; `rows_left` are in shards that are not published."""
     counts, speed = last["rows"], last.get("rows_per_second") or 0.0
     lines = {
-        "last run": f"{_state(last)}, begun {moment(last['started'])}, {_seconds(last['seconds'])}"
+        "last run": f"{_state(last)}, begun {moment(last['started'])}, "
+        + short_duration(last["seconds"])
     }
     lines["  scored"] = (
         f"{counted(counts['scored'], 'row')}, {counts['quarantined']:,} quarantined, "
@@ -374,11 +276,6 @@ def _others(count: int) -> str:
     return f"{counted(count, 'file')} of earlier runs on other input"
 
 
-def _seconds(seconds: float) -> str:
-    """A time span; below ten minutes to a tenth of a second."""
-    return f"{seconds:,.1f} s" if seconds < 600 else duration(seconds)
-
-
 def _runs(binding: Sequence[dict[str, str]]) -> list[tuple[str, ...]]:
     """Rows of the binding's table; many columns that feed one input alike share a row."""
     rows: list[tuple[str, ...]] = []
@@ -391,18 +288,6 @@ def _runs(binding: Sequence[dict[str, str]]) -> list[tuple[str, ...]]:
         feeds = (_name(first["input"]), first["input_type"], shown)
         rows.append((*feeds, _type(first["column_type"]), first["conversion"]))
     return rows
-
-
-def _shards(report: RunReport) -> str:
-    parts = [f"{n:,} by {method}()" for method, n in methods(report.outcomes).items()]
-    if report.shards_done_before:
-        parts.append(f"{report.shards_done_before:,} published before")
-    if report.failed:
-        parts.append(f"{len(report.failed):,} failed")
-    left = report.shards - report.shards_done_before - len(report.outcomes)
-    if left:
-        parts.append(f"{left:,} left")
-    return f"{report.shards:,}: " + ", ".join(parts)
 
 
 def _state(last: dict[str, Any]) -> str:

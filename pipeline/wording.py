@@ -81,3 +81,8 @@ def moment(text: str) -> str:
     if found.tzinfo is not None:
         found = found.astimezone(UTC)
     return f"{found:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def short_duration(seconds: float) -> str:
+    """A time span; below ten minutes to a tenth of a second."""
+    return f"{seconds:,.1f} s" if seconds < 600 else duration(seconds)

@@ -12,7 +12,7 @@ from pipeline.errors import ScoringError
 from pipeline.progress import Silent
 from pipeline.report import as_json
 from pipeline.runtime import tensorflow
-from pipeline.tables import summary_text
+from pipeline.summary import summary_text
 from tests.conformance.raising import (
     Greedy,
     Picky,

@@ -26,7 +26,8 @@ from pipeline.screen import (
     width_of,
     wrapped,
 )
-from pipeline.tables import plan_text, status_text, summary_text, verify_text
+from pipeline.summary import summary_text
+from pipeline.tables import plan_text, status_text, verify_text
 from tests.unit.test_errors import report
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from pipeline import reason_counts
 from pipeline.errors import ContractError
 from pipeline.reason_counts import Reasons
 from pipeline.records import Outcome, RowCounts, RunReport
-from pipeline.tables import summary_text
+from pipeline.summary import summary_text
 
 if TYPE_CHECKING:
     from pathlib import Path
